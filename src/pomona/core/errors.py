@@ -1,0 +1,92 @@
+"""Every error that Pomona raises on purpose.
+
+PomonaError
+├── InvalidRequest          the caller can mend it: a field, a type, a value
+│   ├── ContextOverflow     prompt and answer do not fit into the model's context
+│   └── UnsupportedField    a field that this model or server cannot honour
+├── ModelNotFound           no model of that name
+├── ModelUnusable           a model is there but cannot be loaded: names the file and the reason
+├── ConfigurationError      a setting is wrong: names where it was set
+├── Overloaded              no room now; try again
+├── EngineFailed            the engine process died or refused while answering
+├── NotReady                the model is still loading
+└── Cancelled               the work was stopped on purpose
+
+No HTTP status and no exit code in here: each surface has one table of its own (`server/errors.py`, `cli/errors.py`).
+A message says what was wrong with the value's repr, what is allowed, and what to do.
+"""
+
+
+class PomonaError(Exception):
+    """Base of all errors that carry a message for a person. `code` is stable and machine-readable."""
+
+    code = "pomona_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(PomonaError):
+    """The request cannot be served as it stands; the caller can mend it."""
+
+    code = "invalid_request"
+
+
+class ContextOverflow(InvalidRequest):
+    """Prompt, or prompt and answer, exceed the context."""
+
+    code = "context_length_exceeded"
+
+
+class UnsupportedField(InvalidRequest):
+    """A field is known but cannot be honoured here."""
+
+    code = "unsupported_parameter"
+
+
+class ModelNotFound(PomonaError):
+    """No model answers to that name."""
+
+    code = "model_not_found"
+
+
+class ModelUnusable(PomonaError):
+    """A model folder is broken or of an architecture that cannot be loaded."""
+
+    code = "model_unusable"
+
+
+class ConfigurationError(PomonaError):
+    """A setting is wrong."""
+
+    code = "configuration_error"
+
+
+class Overloaded(PomonaError):
+    """The queue is full. `retry_after` is in seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EngineFailed(PomonaError):
+    """The engine process died, hung, or failed while it worked for this request."""
+
+    code = "engine_failed"
+
+
+class NotReady(PomonaError):
+    """The model is loading."""
+
+    code = "not_ready"
+
+
+class Cancelled(PomonaError):
+    """The work was stopped on purpose, for example by a shutdown."""
+
+    code = "cancelled"

@@ -1,0 +1,42 @@
+"""Every metric, declared once: name, unit and help. The docs table is made from this list."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The metrics of one process. Each instance has a registry of its own, so tests do not meet."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.requests = counter("requests_total", "Requests answered, by endpoint and outcome.", ("endpoint", "outcome"))
+        self.prompt_tokens = counter("prompt_tokens_total", "Prompt tokens of finished requests.", ("model",))
+        self.cached_tokens = counter("cached_prompt_tokens_total", "Prompt tokens that the prefix cache spared.", ("model",))
+        self.completion_tokens = counter("completion_tokens_total", "Tokens generated.", ("model",))
+        self.first_token = histogram("time_to_first_token_seconds", "From request to first token.", ("model",), LATENCY_BUCKETS)
+        self.token_gap = histogram("inter_token_gap_seconds", "Between two tokens of one stream.", ("model",), GAP_BUCKETS)
+        self.running = gauge("engine_running_rows", "Rows that prefill or decode.", ("model",))
+        self.waiting = gauge("engine_waiting_requests", "Requests that wait for a row or for pages.", ("model",))
+        self.pages_used = gauge("engine_kv_pages_used", "KV pages held by running rows.", ("model",))
+        self.pages_cached = gauge("engine_kv_pages_cached", "KV pages kept only for reuse by the prefix cache.", ("model",))
+        self.pages_total = gauge("engine_kv_pages_total", "KV pages that the memory budget allows.", ("model",))
+        self.kv_bytes = gauge("engine_kv_bytes", "Bytes of KV buffers allocated now.", ("model",))
+        self.steps = gauge("engine_steps", "Steps that the present engine process has run.", ("model",))
+        self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
+        self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
+
+    @staticmethod
+    def _name(name: str) -> str:
+        return f"pomona_{name}"
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(self._name(name), text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(self._name(name), text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(self._name(name), text, labels, registry=self.registry, buckets=buckets)

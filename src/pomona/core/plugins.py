@@ -1,0 +1,10 @@
+"""Extension points: entry-point groups that built-ins and other packages use alike."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+COMMANDS = "pomona.commands"
+
+
+def plugins(group: str) -> dict[str, EntryPoint]:
+    """Entry points of `group` by name, not loaded yet. On a clash the later distribution wins."""
+    return {point.name: point for point in entry_points(group=group)}

@@ -1,0 +1,121 @@
+"""Messages that cross the border between gateway and engine process: msgpack over one ZeroMQ PAIR socket.
+
+No mlx in here: the gateway imports this module.
+"""
+
+import msgspec
+
+from pomona.core.generation import FinishReason
+
+
+class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+    """Gateway -> engine: start a row. Fields as in `core.generation.Prompt` and `SamplingParams`."""
+
+    id: str
+    token_ids: list[int]
+    max_tokens: int
+    stop_token_ids: list[int] = []
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    seed: int | None = None
+    logprobs: int | None = None
+
+
+class Cancel(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: drop the row at the next step. Unknown ids are ignored. No answer is sent."""
+
+    id: str
+
+
+class Pause(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: the reader is slow; keep the row but do not step it."""
+
+    id: str
+
+
+class Resume(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: the reader caught up."""
+
+    id: str
+
+
+class Shutdown(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: finish the current step, free everything, exit 0."""
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the engine after a step. Counters start at 0 with the process; pages are of `page_tokens` tokens."""
+
+    steps: int = 0
+    running: int = 0
+    waiting: int = 0
+    pages_used: int = 0
+    pages_cached: int = 0
+    pages_total: int = 0
+    kv_bytes: int = 0
+    preemptions: int = 0
+    device_peak_bytes: int = 0
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Engine -> gateway: the model is loaded and a first step has run."""
+
+    model: str
+    architecture: str
+    device: str
+    max_context: int
+    vocabulary: int
+    weight_bytes: int
+    kv_budget_bytes: int
+    load_seconds: float
+    stats: Stats
+    warnings: list[str] = []
+
+
+class LoadFailed(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: the model cannot be loaded. `code` is that of a `core.errors` class. The process exits."""
+
+    code: str
+    message: str
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """What one step made for one row."""
+
+    id: str
+    token_ids: list[int] = []
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+    logprobs: list[tuple[float, list[tuple[int, float]]]] = []
+    """Per token: its log-probability and the most likely (token id, log-probability) pairs."""
+
+
+class Step(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: one step ran; all rows that got something, in one message."""
+
+    rows: list[Row]
+    stats: Stats
+
+
+class Heartbeat(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway, while idle: a small computation has just run on the device."""
+
+    stats: Stats
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: a row cannot be accepted or was lost. `code` is that of a `core.errors` class."""
+
+    id: str
+    code: str
+    message: str
+
+
+ToEngine = Add | Cancel | Pause | Resume | Shutdown
+ToGateway = Ready | LoadFailed | Step | Heartbeat | Refused
