@@ -45,7 +45,9 @@ class EngineSettings(Section):
 
     max_rows: int = Field(64, ge=1, le=1024, description="Most requests that decode together in one step.")
     max_waiting: int = Field(1024, ge=1, le=100_000, description="Most requests that wait; one more is refused with 503.")
-    step_token_budget: int = Field(512, ge=16, le=65536, description="Most tokens in one step: decode rows first, prefill chunks get the rest.")
+    step_token_budget: int = Field(
+        512, ge=16, le=65536, description="Most tokens in one step: decode rows first, prefill chunks get the rest."
+    )
     max_context: int | None = Field(None, ge=16, description="Longest prompt and answer in tokens; unset: what the model was trained for.")
     page_tokens: int = Field(32, ge=8, le=256, description="Tokens per KV page: the granularity of sharing.")
     kv_cache_bytes: int | None = Field(None, ge=2**20, description="Budget of all KV pages in bytes; unset: a share of free memory.")
@@ -72,8 +74,12 @@ class ModelsSettings(Section):
     aliases: dict[str, str] = Field(default_factory=dict, description="Names of your own for models: alias = reference.")
     folders: tuple[Path, ...] = Field((), description="Folders whose subfolders are models.")
     device: Literal["auto", "metal", "cuda", "cpu"] = Field("auto", description="Where the model runs.")
-    blas: Literal["auto", "system", "bundled", "off"] = Field("auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none.")
-    dequantize_on_cpu: bool = Field(True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar).")
+    blas: Literal["auto", "system", "bundled", "off"] = Field(
+        "auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."
+    )
+    dequantize_on_cpu: bool = Field(
+        True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
+    )
 
 
 class LoggingSettings(Section):
