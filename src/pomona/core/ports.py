@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from pomona.core.generation import GenerateEvent, GenerateRequest, Prompt, TokenStep
+from pomona.core.status import EngineReport, ModelCard
 
 
 class Generator(Protocol):
@@ -24,4 +25,20 @@ class TokenSource(Protocol):
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
         """Continue `prompt`; closing the iterator cancels the row at the engine's next step."""
+        ...
+
+
+class ModelDirectory(Protocol):
+    """Knows what can be asked for: every name that `GenerateRequest.model` may hold, aliases included. Answers at once, from memory."""
+
+    def models(self) -> list[ModelCard]:
+        """One card per name, the default model first."""
+        ...
+
+
+class EngineStatus(Protocol):
+    """Knows how the engines are. Answers at once, from what the engines reported last: never asks them."""
+
+    def status(self) -> tuple[EngineReport, ...]:
+        """One report per engine, the default model's first; an engine that loads, restarts or failed is among them."""
         ...
