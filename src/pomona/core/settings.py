@@ -31,62 +31,74 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """The HTTP gateway."""
 
-    host: str = Field("127.0.0.1", description="Address of the public API.")
-    port: Port = Field(11440, description="Port of the public API; 0 picks a free one.")
-    admin_host: str = Field("127.0.0.1", description="Address of health, readiness and metrics.")
-    admin_port: Port = Field(11441, description="Port of health, readiness and metrics; 0 picks a free one.")
-    max_body_bytes: int = Field(32 * 2**20, ge=1024, le=2**30, description="Largest request body accepted, in bytes.")
-    keepalive_seconds: float = Field(10.0, gt=0, le=600, description="A silent stream sends a comment this often.")
-    shutdown_grace_seconds: float = Field(10.0, ge=0, le=3600, description="Running answers get this long to finish at shutdown.")
+    host: str = Field(default="127.0.0.1", description="Address of the public API.")
+    port: Port = Field(default=11440, description="Port of the public API; 0 picks a free one.")
+    admin_host: str = Field(default="127.0.0.1", description="Address of health, readiness and metrics.")
+    admin_port: Port = Field(default=11441, description="Port of health, readiness and metrics; 0 picks a free one.")
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1024, le=2**30, description="Largest request body accepted, in bytes.")
+    keepalive_seconds: float = Field(default=10.0, gt=0, le=600, description="A silent stream sends a comment this often.")
+    shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=3600, description="Running answers get this long to finish at shutdown.")
 
 
 class EngineSettings(Section):
     """Scheduling and memory of one engine process."""
 
-    max_rows: int = Field(64, ge=1, le=1024, description="Most requests that decode together in one step.")
-    max_waiting: int = Field(1024, ge=1, le=100_000, description="Most requests that wait; one more is refused with 503.")
+    max_rows: int = Field(default=64, ge=1, le=1024, description="Most requests that decode together in one step.")
+    max_waiting: int = Field(default=1024, ge=1, le=100_000, description="Most requests that wait; one more is refused with 503.")
     step_token_budget: int = Field(
-        512, ge=16, le=65536, description="Most tokens in one step: decode rows first, prefill chunks get the rest."
+        default=512, ge=16, le=65536, description="Most tokens in one step: decode rows first, prefill chunks get the rest."
     )
-    max_context: int | None = Field(None, ge=16, description="Longest prompt and answer in tokens; unset: what the model was trained for.")
-    page_tokens: int = Field(32, ge=8, le=256, description="Tokens per KV page: the granularity of sharing.")
-    kv_cache_bytes: int | None = Field(None, ge=2**20, description="Budget of all KV pages in bytes; unset: a share of free memory.")
-    kv_cache_share: float = Field(0.3, gt=0, le=0.9, description="Share of free memory for KV pages where `kv_cache_bytes` is unset.")
-    kv_bits: Literal[4, 8] | None = Field(None, description="Quantise keys and values to this many bits; unset: keep the model's type.")
-    prefix_cache: bool = Field(True, description="Reuse the pages of equal prompt beginnings.")
-    recurrent_snapshot_bytes: int = Field(2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes.")
+    max_context: int | None = Field(
+        default=None, ge=16, description="Longest prompt and answer in tokens; unset: what the model was trained for."
+    )
+    page_tokens: int = Field(default=32, ge=8, le=256, description="Tokens per KV page: the granularity of sharing.")
+    kv_cache_bytes: int | None = Field(
+        default=None, ge=2**20, description="Budget of all KV pages in bytes; unset: a share of free memory."
+    )
+    kv_cache_share: float = Field(
+        default=0.3, gt=0, le=0.9, description="Share of free memory for KV pages where `kv_cache_bytes` is unset."
+    )
+    kv_bits: Literal[4, 8] | None = Field(
+        default=None, description="Quantise keys and values to this many bits; unset: keep the model's type."
+    )
+    prefix_cache: bool = Field(default=True, description="Reuse the pages of equal prompt beginnings.")
+    recurrent_snapshot_bytes: int = Field(
+        default=2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes."
+    )
 
 
 class FleetSettings(Section):
     """Engine processes and their supervision."""
 
-    heartbeat_seconds: float = Field(1.0, gt=0, le=60, description="How often an idle engine proves that its device still works.")
-    hang_seconds: float = Field(120.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
-    load_seconds: float = Field(900.0, gt=1, le=86400, description="Longest time that loading a model may take.")
-    max_restarts: int = Field(5, ge=0, le=1000, description="Restarts in a row, without a finished request between, before giving up.")
-    reader_high_water: int = Field(512, ge=8, le=100_000, description="Unread tokens after which a slow reader's row is paused.")
+    heartbeat_seconds: float = Field(default=1.0, gt=0, le=60, description="How often an idle engine proves that its device still works.")
+    hang_seconds: float = Field(default=120.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
+    load_seconds: float = Field(default=900.0, gt=1, le=86400, description="Longest time that loading a model may take.")
+    max_restarts: int = Field(
+        default=5, ge=0, le=1000, description="Restarts in a row, without a finished request between, before giving up."
+    )
+    reader_high_water: int = Field(default=512, ge=8, le=100_000, description="Unread tokens after which a slow reader's row is paused.")
 
 
 class ModelsSettings(Section):
     """Which model is served, and where models are looked for."""
 
-    default: str = Field("pomona-tiny", description="Model that `serve`, `chat` and `generate` use.")
+    default: str = Field(default="pomona-tiny", description="Model that `serve`, `chat` and `generate` use.")
     aliases: dict[str, str] = Field(default_factory=dict, description="Names of your own for models: alias = reference.")
-    folders: tuple[Path, ...] = Field((), description="Folders whose subfolders are models.")
-    device: Literal["auto", "metal", "cuda", "cpu"] = Field("auto", description="Where the model runs.")
+    folders: tuple[Path, ...] = Field(default=(), description="Folders whose subfolders are models.")
+    device: Literal["auto", "metal", "cuda", "cpu"] = Field(default="auto", description="Where the model runs.")
     blas: Literal["auto", "system", "bundled", "off"] = Field(
-        "auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."
+        default="auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."
     )
     dequantize_on_cpu: bool = Field(
-        True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
+        default=True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
     )
 
 
 class LoggingSettings(Section):
     """What is logged, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is shown.")
-    format: Literal["auto", "human", "json"] = Field("auto", description="auto: lines for people on a terminal, JSON otherwise.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe level that is shown.")
+    format: Literal["auto", "human", "json"] = Field(default="auto", description="auto: lines for people on a terminal, JSON otherwise.")
 
 
 class Settings(Section):
