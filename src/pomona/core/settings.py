@@ -92,6 +92,9 @@ class ModelsSettings(Section):
     dequantize_on_cpu: bool = Field(
         default=True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
     )
+    chat_template: Path | None = Field(
+        default=None, description="Chat template (a Jinja file) for the default model; unset: the one in the model's folder."
+    )
 
 
 class LoggingSettings(Section):
