@@ -8,7 +8,7 @@ EngineState = Literal["loading", "ready", "failed", "restarting"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """A model that can be asked for by `id`. `created` is in Unix seconds, `max_context` in tokens (None: not known before it is loaded)."""
+    """A model that can be asked for by `id`. `created` is in Unix seconds; `max_context` in tokens, None where not known before loading."""
 
     id: str
     created: int
