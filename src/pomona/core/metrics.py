@@ -1,9 +1,22 @@
 """Every metric, declared once: name, unit and help. The docs table is made from this list."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What the documentation says of one metric."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...]
 
 
 class Metrics:
@@ -11,6 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.declarations: list[Declaration] = []
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = counter("requests_total", "Requests answered, by endpoint and outcome.", ("endpoint", "outcome"))
         self.prompt_tokens = counter("prompt_tokens_total", "Prompt tokens of finished requests.", ("model",))
@@ -28,15 +42,16 @@ class Metrics:
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
         self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
 
-    @staticmethod
-    def _name(name: str) -> str:
-        return f"pomona_{name}"
-
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(self._name(name), text, labels, registry=self.registry)
+        return Counter(self._declare("counter", name, text, labels), text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-        return Gauge(self._name(name), text, labels, registry=self.registry)
+        return Gauge(self._declare("gauge", name, text, labels), text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(self._name(name), text, labels, registry=self.registry, buckets=buckets)
+        return Histogram(self._declare("histogram", name, text, labels), text, labels, registry=self.registry, buckets=buckets)
+
+    def _declare(self, kind: Literal["counter", "gauge", "histogram"], name: str, text: str, labels: tuple[str, ...]) -> str:
+        full_name = f"pomona_{name}"
+        self.declarations.append(Declaration(name=full_name, kind=kind, help=text, labels=labels))
+        return full_name
