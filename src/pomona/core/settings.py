@@ -192,11 +192,11 @@ def _read_environment(environment: Mapping[str, str]) -> list[tuple[str, Tree]]:
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            found.append((name, _nest({dotted: _parse_value(text)})))
+            found.append((name, _nest({dotted: parse_value(text)})))
     return found
 
 
-def _parse_value(text: str) -> object:
+def parse_value(text: str) -> object:
     """JSON where it is JSON (lists, objects, null), else the text itself; pydantic turns text into numbers."""
     if text[:1] in "[{" or text == "null":
         try:
