@@ -1,0 +1,77 @@
+"""How data is shown: JSON for programs, tables for people, sizes and durations in units that people read.
+
+Rich is imported only when a table is drawn.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Cell = tuple[str, str]
+"""Text and style, such as `("failed", "red")`. Styles are those of the terminal's own palette, so they suit light and dark."""
+
+
+def print_json(data: object) -> None:
+    """One JSON document, indented, on standard output."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def console(*, color: bool | None, error: bool = False) -> "Console":
+    """A rich console that keeps to `color` (False: none; None: where the stream is a terminal)."""
+    from rich.console import Console
+
+    return Console(stderr=error, no_color=color is False, highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, color: bool | None, numeric: Sequence[str] = ()) -> None:
+    """A table without frames: columns apart by two spaces, names of `numeric` columns to the right.
+
+    On a terminal long cells fold; elsewhere nothing is cut, so that the output can be searched.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console(color=color)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1]) for cell in row))
+    if not screen.is_terminal:
+        screen.width = max(80, screen.measure(table).maximum)
+    screen.print(table)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one pair a line, values aligned."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+
+
+def human_bytes(size: int | None) -> str:
+    """1536 -> '1.5 KiB'; None -> '?'."""
+    if size is None:
+        return "?"
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def human_seconds(seconds: float | None) -> str:
+    """0.0123 -> '12.3 ms'; 90 -> '1 min 30 s'; None -> '?'."""
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
