@@ -1,0 +1,55 @@
+"""What holds for every test: a clean environment, and no suite left out in silence."""
+
+import os
+from collections import Counter
+
+import pytest
+
+# Suites that need more than a plain machine; pyproject.toml says what. Ask for one with -m NAME.
+SUITES = ("gpu", "mac", "network", "torch", "soak", "clients")
+
+left_out = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the developer's own settings, and the internet, out of the tests."""
+    config.stash[left_out] = Counter()
+    for name in [name for name in os.environ if name.startswith("POMONA_")]:
+        del os.environ[name]
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the special suites, unless -m says what to run."""
+    if not config.getoption("-m"):
+        special = [item for item in items if suites_of(item)]
+        items[:] = [item for item in items if not suites_of(item)]
+        config.hook.pytest_deselected(items=special)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count what does not run, whoever decided so."""
+    for item in items:
+        item.config.stash[left_out].update(suites_of(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the suites that did not run."""
+    counts = config.stash[left_out]
+    if counts:
+        named = ", ".join(f"{suite} ({counts[suite]})" for suite in SUITES if counts[suite])
+        terminalreporter.write_line(f"suites not run: {named}. Run one with -m NAME; `pytest --markers` says what each needs.", yellow=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip is a failure: a test that needs more than a plain machine belongs to a suite."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if isinstance(reporter, pytest.TerminalReporter) and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line("\nTests were skipped (see below). Mark them with a suite instead.", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def suites_of(item: pytest.Item) -> list[str]:
+    """The special suites that a test belongs to."""
+    return [suite for suite in SUITES if item.get_closest_marker(suite)]
