@@ -1,0 +1,85 @@
+"""Both ASGI applications: the public API and the admin address."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+import pomona
+from pomona.core.errors import PomonaError
+from pomona.core.metrics import Metrics
+from pomona.core.ports import EngineStatus, Generator, ModelDirectory
+from pomona.core.settings import Settings
+from pomona.server.admin.monitoring import monitoring_routes
+from pomona.server.admin.probes import probe_routes
+from pomona.server.bodies import WireBody
+from pomona.server.drain import Drain
+from pomona.server.errors import ErrorBorder, answer_http_error, answer_pomona_error
+from pomona.server.middleware import BodyLimit, RequestId
+from pomona.server.openai.chat import chat_routes
+from pomona.server.openai.completions import completion_routes
+from pomona.server.openai.models import model_routes
+from pomona.server.openai.wire import ChatCompletionRequest, CompletionRequest
+from pomona.server.recording import Recorder, count_in, write_to_log
+from pomona.server.services import Services
+
+_BODIES: Sequence[type[WireBody]] = (ChatCompletionRequest, CompletionRequest)
+
+
+def create_public_app(
+    generator: Generator, directory: ModelDirectory, status: EngineStatus, settings: Settings, metrics: Metrics
+) -> FastAPI:
+    """The API for clients. Every request to `generator` is recorded in `metrics` and in the log."""
+    app = _create_app("Pomona", settings.server.max_body_bytes)
+    drain = drain_of(app)
+    recorder = Recorder(metrics, (count_in(metrics), write_to_log))
+    services = Services(generator=generator, directory=directory, status=status, settings=settings, recorder=recorder, drain=drain)
+    for routes in (chat_routes(services), completion_routes(services), model_routes(services)):
+        app.include_router(routes)
+    app.include_router(probe_routes(status, drain, settings.fleet.hang_seconds))
+    return app
+
+
+def create_admin_app(directory: ModelDirectory, status: EngineStatus, settings: Settings, metrics: Metrics) -> FastAPI:
+    """Health, readiness, metrics and status, for an address of its own."""
+    app = _create_app("Pomona admin", settings.server.max_body_bytes)
+    drain, hang_seconds = drain_of(app), settings.fleet.hang_seconds
+    app.include_router(probe_routes(status, drain, hang_seconds))
+    app.include_router(monitoring_routes(directory, status, metrics, drain, hang_seconds))
+    return app
+
+
+def drain_of(app: FastAPI) -> Drain:
+    """The drain of an application made here: `serve` begins and ends it."""
+    drain: Drain = app.state.drain
+    return drain
+
+
+def _create_app(title: str, max_body_bytes: int) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=pomona.__version__,
+        docs_url=None,  # the documentation pages of FastAPI load their scripts from the internet
+        redoc_url=None,
+        middleware=[Middleware(RequestId), Middleware(ErrorBorder), Middleware(BodyLimit, limit_bytes=max_body_bytes)],
+        exception_handlers={PomonaError: answer_pomona_error, HTTPException: answer_http_error},
+    )
+    app.state.drain = Drain()
+    app.openapi = lambda: _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the bodies that FastAPI does not see because `read_body` reads them."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+        for kind in _BODIES:
+            schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[kind.__name__] = schema
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,76 @@
+"""From the bytes of a request to a checked pydantic model, with errors that name field, value and what is allowed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from pomona.core.errors import InvalidRequest
+from pomona.server.errors import ClientLeft, UnsupportedMediaType
+
+_SHOWN_PROBLEMS = 5
+_SHOWN_CHARACTERS = 80
+
+
+class WireBody(BaseModel):
+    """A JSON object from a client: types are strict, unknown names are ignored.
+
+    Tags of unions are named `<like this>`, so that they can be told from fields and left out of messages.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+Body = TypeVar("Body", bound=WireBody)
+
+
+async def read_body(request: Request, kind: type[Body]) -> Body:
+    """The JSON body of `request` as a `kind`. Raises InvalidRequest, or ClientLeft if the client went away while sending.
+
+    Only application/json is read: a web page can make a browser send other types to a local server without asking first.
+    """
+    declared = request.headers.get("content-type", "")
+    if declared.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType(f"The body's Content-Type is {declared!r}. Send JSON with 'Content-Type: application/json'.")
+    try:
+        return kind.model_validate_json(await request.body())
+    except ClientDisconnect:
+        raise ClientLeft from None
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def path_of(location: Sequence[int | str]) -> str:
+    """A field's place as a person writes it: `messages[0].content[1].text`."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith(("<", "[")):
+            path += f".{part}" if path else part
+    return path
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    problems = error.errors(include_url=False)
+    lines = [_sentence(problem) for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"And {len(problems) - _SHOWN_PROBLEMS} more problems.")
+    return InvalidRequest(" ".join(lines), param=path_of(problems[0]["loc"]) or None)
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    path, kind, message = path_of(problem["loc"]), problem["type"], problem["msg"]
+    if kind == "json_invalid":
+        return f"The body is not JSON that can be read: {message.removeprefix('Invalid JSON: ')}."
+    if not path:
+        return f"The body must be a JSON object with fields; it is {_clip(problem['input'])}."
+    if kind == "missing":
+        return f"The field {path} is missing."
+    return f"{path} = {_clip(problem['input'])} cannot be used: {message[:1].lower()}{message[1:]}."
+
+
+def _clip(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}… (a {type(value).__name__})"

@@ -1,0 +1,153 @@
+"""How errors look over HTTP: one table from class to status and type, and the border where unexpected ones end."""
+
+import math
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pomona.core.errors import (
+    Cancelled,
+    ContextOverflow,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnusable,
+    NotReady,
+    Overloaded,
+    PomonaError,
+    UnsupportedField,
+)
+from pomona.core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is larger than this server reads."""
+
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its answer was complete. Nobody is left to tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    status: int
+    type: str = "invalid_request_error"
+    retry_seconds: float | None = None
+    """When to come again; None where it is no use without a change, and then clients are told not to retry."""
+
+
+_TABLE: Mapping[type[Exception], _Row] = {
+    InvalidRequest: _Row(status=400),
+    ContextOverflow: _Row(status=400),
+    UnsupportedField: _Row(status=400),
+    BodyTooLarge: _Row(status=413),
+    UnsupportedMediaType: _Row(status=415),
+    ModelNotFound: _Row(status=404),
+    ModelUnusable: _Row(status=500, type="server_error"),
+    Overloaded: _Row(status=503, type="server_error", retry_seconds=1.0),
+    NotReady: _Row(status=503, type="server_error", retry_seconds=2.0),
+    EngineFailed: _Row(status=503, type="server_error", retry_seconds=1.0),
+    Cancelled: _Row(status=503, type="server_error", retry_seconds=1.0),
+    PomonaError: _Row(status=500, type="server_error"),
+    Exception: _Row(status=500, type="server_error"),
+}
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def error_document(error: Exception) -> bytes:
+    """`error` as OpenAI's JSON body. Unexpected errors are logged here and tell the client nothing but where to look."""
+    if isinstance(error, PomonaError):
+        return _document(error.message, _row(error).type, error.code, error.param)
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")
+    log.error("request_failed", exc_info=error)
+    message = f"Something went wrong inside the server. Its log has the details under request id {request_id}."
+    return _document(message, _row(error).type, "internal_error", None)
+
+
+def error_response(error: Exception) -> Response:
+    """`error` as a whole response, with the headers that tell clients whether and when to retry."""
+    row = _row(error)
+    headers = {"x-should-retry": "false" if row.retry_seconds is None else "true"}
+    if row.retry_seconds is not None:
+        seconds = error.retry_after if isinstance(error, Overloaded) else row.retry_seconds
+        headers |= {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+    return Response(error_document(error), status_code=row.status, headers=headers, media_type="application/json")
+
+
+async def answer_pomona_error(_request: Request, error: Exception) -> Response:
+    """The handler of errors that were raised on purpose."""
+    return error_response(error)
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """The handler of the router's own errors: no such route, method not allowed."""
+    if not isinstance(error, HTTPException):
+        return error_response(error)
+    asked = f"{request.method} {request.url.path}"
+    allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
+    if error.status_code == 405:
+        message = f"{asked} is not possible; this address takes {allowed}."
+    elif error.status_code == 404:
+        message = f"There is nothing at {asked}. The API begins with /v1, such as POST /v1/chat/completions; /openapi.json lists all."
+    else:
+        message = f"{asked}: {error.detail}"
+    body = _document(message, "invalid_request_error", _HTTP_CODES.get(error.status_code, "http_error"), None)
+    return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
+
+
+async def outcome(work: Awaitable[None]) -> Exception | None:
+    """Await `work` and hand back the error that ended it, if one did: a border, for streams that must say it in their own words."""
+    try:
+        await work
+    except Exception as error:
+        return error
+    return None
+
+
+class ErrorBorder:
+    """Outermost but for the request id: whatever comes out of the application ends here, in the log and as a bare 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, and answer unexpected errors."""
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        error = await outcome(self._app(scope, receive, note_start))
+        if error is None or isinstance(error, ClientLeft):
+            return
+        if scope["type"] != "http":
+            raise error
+        response = error_response(error)
+        if not started:
+            await response(scope, receive, send)
+
+
+def _row(error: Exception) -> _Row:
+    return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
+
+
+def _document(message: str, kind: str, code: str, param: str | None) -> bytes:
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})

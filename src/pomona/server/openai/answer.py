@@ -1,0 +1,31 @@
+"""What the answering resources share: run a call, streamed or whole, for as long as the client listens."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pomona.server.bodies import WireBody
+from pomona.server.drain import attend
+from pomona.server.merging import merge
+from pomona.server.openai.decode import Call
+from pomona.server.openai.encode import Chunks, stream_answer, whole_answer
+from pomona.server.services import Services
+from pomona.server.sse import EventStream
+
+
+async def answer(services: Services, request: Request, endpoint: str, call: Call, chunks: Chunks) -> Response:
+    """The response to `call`. Errors before the first event are raised; later ones are told inside the stream."""
+    generator = services.recorder.watch(services.generator, endpoint)
+    events = merge([generator.generate(each) for each in call.requests])
+    if call.stream:
+        seconds = services.settings.server.keepalive_seconds
+        return EventStream(stream_answer(call, chunks, events), keepalive_seconds=seconds, drain=services.drain)
+    body = await attend(whole_answer(call, events), request.receive, services.drain)
+    return Response(body, media_type="application/json")
+
+
+def json_body(kind: type[WireBody]) -> dict[str, Any]:
+    """The OpenAPI description of a route whose body is read by `read_body`; the application adds the schema itself."""
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,38 @@
+"""POST /v1/chat/completions."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pomona.server.bodies import read_body
+from pomona.server.openai.answer import answer, json_body
+from pomona.server.openai.decode import decode_chat, new_id
+from pomona.server.openai.encode import ChatChunks
+from pomona.server.openai.models import require_model
+from pomona.server.openai.wire import ChatCompletionRequest
+from pomona.server.services import Services
+
+ENDPOINT = "chat.completions"
+
+
+def chat_routes(services: Services) -> APIRouter:
+    """The routes of this resource."""
+    routes = APIRouter(tags=["chat"])
+
+    async def create_chat_completion(request: Request) -> Response:
+        call_id = new_id("chatcmpl")
+        with services.recorder.refusals(ENDPOINT, call_id):
+            body = await read_body(request, ChatCompletionRequest)
+            require_model(services.directory, body.model)
+            call = decode_chat(body, call_id)
+        return await answer(services, request, ENDPOINT, call, ChatChunks(call))
+
+    routes.add_api_route(
+        "/v1/chat/completions",
+        create_chat_completion,
+        methods=["POST"],
+        response_model=None,
+        summary="Answer a conversation",
+        openapi_extra=json_body(ChatCompletionRequest),
+    )
+    return routes

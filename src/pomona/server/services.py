@@ -1,0 +1,20 @@
+"""What every HTTP resource works with."""
+
+from dataclasses import dataclass
+
+from pomona.core.ports import EngineStatus, Generator, ModelDirectory
+from pomona.core.settings import Settings
+from pomona.server.drain import Drain
+from pomona.server.recording import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The ports behind one gateway, and what its resources share."""
+
+    generator: Generator
+    directory: ModelDirectory
+    status: EngineStatus
+    settings: Settings
+    recorder: Recorder
+    drain: Drain

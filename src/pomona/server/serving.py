@@ -1,0 +1,177 @@
+"""Both applications on their ports in one event loop, from the first socket to the last answer."""
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+
+from pomona.core.settings import ServerSettings
+from pomona.core.telemetry import get_logger
+from pomona.server.application import drain_of
+from pomona.server.sockets import Listener, listen
+
+_IDLE_CONNECTION_SECONDS = 65  # longer than clients keep theirs, so that they do not send into a closing one
+_STUBBORN_SECONDS = 5  # for answers that do not end although their time is over
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urls:
+    """Where the gateway can be reached."""
+
+    public: str
+    admin: str
+
+
+async def serve(
+    public_app: FastAPI,
+    admin_app: FastAPI,
+    settings: ServerSettings,
+    on_ready: Callable[[Urls], None],
+    *,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until SIGINT, SIGTERM or `stop`, then let running answers finish for `shutdown_grace_seconds`. A second SIGINT ends at once.
+
+    `on_ready` is called once, when both ports answer. Raises ConfigurationError when a port cannot be had.
+    """
+    public = listen(settings.host, settings.port, "server.")
+    try:
+        admin = listen(settings.admin_host, settings.admin_port, "server.admin_")
+    except BaseException:
+        public.socket.close()
+        raise
+    halt = _Halt(stop or asyncio.Event())
+    with halt.on_signals():
+        gateway = _Gateway(public_app, admin_app, settings, halt)
+        await gateway.run(public, admin, lambda: on_ready(Urls(public=public.url, admin=admin.url)))
+
+
+class _Halt:
+    """The wish to stop, and the wish to stop at once."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.stop = stop
+        self.force = asyncio.Event()
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Generator[None]:
+        """Listen to SIGINT and SIGTERM, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            loop.remove_signal_handler(signal.SIGINT)
+
+    def _interrupt(self) -> None:
+        if self.stop.is_set():
+            self.force.set()
+        self.stop.set()
+
+
+class _Gateway:
+    """Two uvicorn servers with one life."""
+
+    def __init__(self, public_app: FastAPI, admin_app: FastAPI, settings: ServerSettings, halt: _Halt) -> None:
+        self._grace_seconds = settings.shutdown_grace_seconds
+        self._drains = (drain_of(public_app), drain_of(admin_app))
+        self._public = _Server(public_app, self._grace_seconds)
+        self._admin = _Server(admin_app, 0)
+        self._halt = halt
+
+    async def run(self, public: Listener, admin: Listener, on_ready: Callable[[], None]) -> None:
+        running = [
+            asyncio.ensure_future(self._public.serve([public.socket])),
+            asyncio.ensure_future(self._admin.serve([admin.socket])),
+        ]
+        try:
+            await _first(self._both_up(), *running)
+            on_ready()
+            await _first(self._halt.stop.wait(), *running)
+            await _first(self._finish(running), self._halt.force.wait())
+        finally:
+            self._abandon()
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            public.socket.close()
+            admin.socket.close()
+
+    async def _both_up(self) -> None:
+        await self._public.up.wait()
+        await self._admin.up.wait()
+
+    async def _finish(self, running: "Sequence[asyncio.Future[None]]") -> None:
+        """Stop accepting, wait for running answers, end them when their time is over; the admin address goes last."""
+        log.info("shutting_down", grace_seconds=self._grace_seconds, running=len(self._public.server_state.tasks))
+        for drain in self._drains:
+            drain.begin()
+        self._public.should_exit = True
+        done, _ = await asyncio.wait(running[:1], timeout=self._grace_seconds)
+        if not done:
+            log.warning("answers_cut_short", running=len(self._public.server_state.tasks))
+            self._drains[0].expire()
+            await asyncio.wait(running[:1])
+        self._admin.should_exit = True
+        await asyncio.wait(running)
+
+    def _abandon(self) -> None:
+        """Cancel whatever still answers, and drop its connections."""
+        for server in (self._public, self._admin):
+            for task in list(server.server_state.tasks):
+                task.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signals, that tells when it is up."""
+
+    def __init__(self, app: FastAPI, grace_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
+                timeout_graceful_shutdown=math.ceil(grace_seconds) + _STUBBORN_SECONDS,
+            )
+        )
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _first(*works: "asyncio.Future[None] | Coroutine[object, object, object]") -> None:
+    """Wait until one of `works` ends, and raise its error if that is how it ended. Coroutines that did not end are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        mine = [task for task, work in zip(tasks, works, strict=True) if task is not work]
+        for task in mine:
+            task.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
