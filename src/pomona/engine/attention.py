@@ -1,0 +1,98 @@
+"""Attention over pages, without copying them.
+
+mlx-lm's models call `mlx_lm.models.base.scaled_dot_product_attention`; `install` puts a version there that knows `PagedLayer`.
+For rows of different lengths the plain way gathers all pages into one dense array each step. On the CPU, two `gather_mm`
+products take their matrices straight out of the pools instead: measured on two cores (6 query and 2 key heads of 64, float32, 10
+layers, pages of 32), B=32, context 1024: 64 ms against 439 ms for gather and 44 ms for a dense masked cache; B=8,
+context 256: 3.2, 17.8 and 2.9 ms.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.models import base
+
+from pomona.engine.layers import GroupView, PagedLayer
+
+Mask = mx.array | str | None
+_dense_attention: Callable[..., mx.array] = base.scaled_dot_product_attention
+
+
+def install() -> None:
+    """Make every model definition, loaded or to come, attend through this module. Does nothing the second time."""
+    names = [name for name in sys.modules if name.startswith("mlx_lm.models.")]
+    for module in (sys.modules[name] for name in names):
+        if getattr(module, "scaled_dot_product_attention", None) is _dense_attention:
+            module.scaled_dot_product_attention = attend  # type: ignore[attr-defined]
+
+
+def attend(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    cache: Any,
+    scale: float,
+    mask: Mask,
+    sinks: mx.array | None = None,
+) -> mx.array:
+    """As mlx-lm's function of that name: (rows, query_heads, tokens, dim) -> the same with the values' dim."""
+    if isinstance(cache, PagedLayer) and _suits_pages(cache, keys, values, mask):
+        return _attend_pages(queries, cache, scale, mask, sinks)
+    return _dense_attention(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)
+
+
+def _suits_pages(layer: PagedLayer, keys: mx.array, values: mx.array, mask: Mask) -> bool:
+    """The batch is ragged, on the CPU, and the model uses keys, values and mask just as they were handed out."""
+    return (
+        layer.present.first_page is None
+        and layer.key_pool.bits is None
+        and mx.default_device() == mx.cpu
+        and isinstance(mask, mx.array)
+        and mask.dtype == mx.bool_
+        and mask.shape[1] == 1
+        and layer.is_fetched(keys, values)
+    )
+
+
+def _attend_pages(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array:
+    view, keys, values = layer.present, layer.key_pool.arrays[0], layer.value_pool.arrays[0]
+    rows, query_heads, tokens, dim = queries.shape
+    heads, page_tokens = keys.shape[0], keys.shape[2]
+    repeats, blocks = query_heads // heads, view.table.shape[1]
+    page_index, query_index, weight_index = _indices(view, heads, keys.shape[1])
+    lone = (queries * scale).reshape(rows * heads, repeats * tokens, dim)
+    flat_keys = keys.reshape(-1, page_tokens, dim).swapaxes(1, 2)
+    scores = mx.gather_mm(lone, flat_keys, lhs_indices=query_index, rhs_indices=page_index)  # (rows, heads, blocks, repeats*tokens, page)
+    scores = scores.transpose(0, 1, 3, 2, 4).reshape(rows, heads, repeats, tokens, blocks * page_tokens)
+    if isinstance(mask, mx.array):
+        scores = mx.where(mask[:, :, None], scores, mx.finfo(scores.dtype).min)
+    weights = _softmax(scores, sinks).reshape(rows, heads, repeats * tokens, blocks, page_tokens)
+    weights = weights.transpose(0, 1, 3, 2, 4).reshape(-1, repeats * tokens, page_tokens)
+    flat_values = values.reshape(-1, page_tokens, values.shape[-1])
+    mixed = mx.gather_mm(weights, flat_values, lhs_indices=weight_index, rhs_indices=page_index)
+    return mixed.sum(axis=2).reshape(rows, query_heads, tokens, values.shape[-1])
+
+
+def _indices(view: GroupView, heads: int, pages: int) -> tuple[mx.array, mx.array, mx.array]:
+    """(rows, heads, blocks) each: which matrix of the key pool, of the queries and of the weights; shared by all layers."""
+    key = ("indices", heads, pages)
+    rows, blocks = view.table.shape
+    if key not in view.memo:
+        head_starts = (mx.arange(heads, dtype=mx.uint32) * pages)[None, :, None]
+        view.memo[key] = view.table[:, None] + head_starts
+        view.memo[(*key, "queries")] = mx.broadcast_to(
+            mx.arange(rows * heads, dtype=mx.uint32).reshape(rows, heads, 1), (rows, heads, blocks)
+        )
+        view.memo[(*key, "weights")] = mx.arange(rows * heads * blocks, dtype=mx.uint32).reshape(rows, heads, blocks)
+    return view.memo[key], view.memo[(*key, "queries")], view.memo[(*key, "weights")]
+
+
+def _softmax(scores: mx.array, sinks: mx.array | None) -> mx.array:
+    """Over the keys; a sink is one more logit per query head that takes weight and gives nothing (gpt-oss)."""
+    if sinks is None:
+        return mx.softmax(scores, axis=-1, precise=True)
+    rows, heads, repeats, tokens, _ = scores.shape
+    column = mx.broadcast_to(sinks.astype(scores.dtype).reshape(1, heads, repeats, 1, 1), (rows, heads, repeats, tokens, 1))
+    return mx.softmax(mx.concatenate([column, scores], axis=-1), axis=-1, precise=True)[..., 1:]

@@ -1,0 +1,302 @@
+"""All that the rows of one model remember: page groups with their pools, recurrent states, and what can be shared.
+
+Rules that hold after every public call: a page is referred to by exactly the sequences whose tables name it; a full block of
+known tokens is findable by hash; memory never exceeds the planned budget.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as ReadOnlySequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
+
+from pomona.core.errors import ConfigurationError
+from pomona.engine.layers import GroupView, PagedLayer, PagePool, RowState, arrays_cache, consecutive, stack_states
+from pomona.engine.pages import TRASH_PAGE, PageAllocator
+from pomona.engine.prefix_cache import SnapshotStore, extend_hashes
+from pomona.engine.sequence import Sequence
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class PageGroup:
+    """Layers that need the same blocks: all of them, or those that one window sees."""
+
+    window: int | None
+    layers: tuple[PagedLayer, ...]
+    allocator: PageAllocator
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page over all layers of the group."""
+        return sum(layer.key_pool.page_bytes + layer.value_pool.page_bytes for layer in self.layers)
+
+    def fit_pools(self) -> None:
+        """Grow the arrays to the allocator's capacity."""
+        for layer in self.layers:
+            for pool in (layer.key_pool, layer.value_pool):
+                if pool.arrays[0].shape[1] < self.allocator.capacity:
+                    pool.resize(self.allocator.capacity)
+
+    def first_block(self, position: int, page_tokens: int) -> int:
+        """First block that a query at `position` sees."""
+        return 0 if self.window is None else max(0, position - self.window + 1) // page_tokens
+
+
+class ModelCache:
+    """The cache of one model, made from a look at what its own layers keep."""
+
+    def __init__(self, model: nn.Module, *, page_tokens: int, bits: int | None, budget_bytes: int, snapshot_bytes: int, share: bool) -> None:
+        self.page_tokens = page_tokens
+        self.share = share
+        self.snapshots = SnapshotStore(snapshot_bytes)
+        self._model = model
+        self._probe = _probe(model)
+        leaves = list(_leaves(self._probe))
+        self.opaque = not all(_is_known(leaf) for leaf in leaves)
+        """Some layer keeps something unknown: rows run alone, with mlx-lm's own caches, and share nothing."""
+        self._layers = [_paged_layer(leaf, page_tokens, bits) if type(leaf) is not ArraysCache else None for leaf in leaves] if not self.opaque else []
+        self.groups = self._make_groups(leaves, budget_bytes)
+        recurrent = [leaf for leaf in leaves if type(leaf) is ArraysCache and not self.opaque]
+        self.zero_state = RowState(tuple(tuple(mx.zeros_like(a) for a in leaf.cache) for leaf in recurrent), 0) if recurrent else None
+
+    @property
+    def recurrent(self) -> bool:
+        """Some layer keeps a state instead of positions."""
+        return self.zero_state is not None
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page in every group."""
+        return sum(group.page_bytes for group in self.groups)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated now, pools and snapshots."""
+        return sum(group.page_bytes * group.allocator.capacity for group in self.groups) + self.snapshots.nbytes
+
+    def longest_row(self) -> int:
+        """Tokens that one row alone could hold."""
+        limits = [group.allocator.limit - 1 for group in self.groups if group.window is None]
+        return min(limits) * self.page_tokens if limits else 2**31
+
+    def match(self, row: Sequence) -> int:
+        """Blocks at the row's beginning that need not be computed; at least one token always remains to be."""
+        if not self.share or self.opaque:
+            return 0
+        extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
+        limit = (len(row.tokens) - 1) // self.page_tokens
+        present = [[group.allocator.find(h) is not None for h in row.block_hashes[:limit]] for group in self.groups]
+        for blocks in range(limit, 0, -1):
+            if self.recurrent and row.block_hashes[blocks - 1] not in self.snapshots:
+                continue
+            firsts = [group.first_block(blocks * self.page_tokens, self.page_tokens) for group in self.groups]
+            if all(all(found[first:blocks]) for found, first in zip(present, firsts, strict=True)):
+                return blocks
+        return 0
+
+    def adopt(self, row: Sequence, blocks: int) -> None:
+        """Refer to the pages of the first `blocks` blocks, as found by `match`."""
+        row.tables = []
+        for group in self.groups:
+            first = group.first_block(blocks * self.page_tokens, self.page_tokens)
+            pages = [cast("int", group.allocator.find(h)) for h in row.block_hashes[first:blocks]]
+            for page in pages:
+                group.allocator.hold(page)
+            row.tables.append([TRASH_PAGE] * first + pages)
+        row.computed = blocks * self.page_tokens
+        row.indexed_blocks = blocks
+        row.state = self.snapshots.get(row.block_hashes[blocks - 1]) if blocks and self.recurrent else None
+
+    def reserve(self, row: Sequence, tokens: int, *, windows: bool) -> bool:
+        """Make room for the row's first `tokens` tokens; False, and nothing changed, if there is none.
+
+        Groups with a window are left out unless `windows`: they get their pages chunk by chunk, as the window moves on.
+        """
+        blocks = -(-tokens // self.page_tokens)
+        needs = [blocks - len(t) if windows or g.window is None else 0 for g, t in zip(self.groups, row.tables, strict=True)]
+        if any(need > group.allocator.available for group, need in zip(self.groups, needs, strict=True)):
+            return False
+        for group, table, need in zip(self.groups, row.tables, needs, strict=True):
+            for _ in range(need):
+                table.append(group.allocator.allocate(table[-1] if table else None))
+        return True
+
+    def missing(self, row: Sequence, tokens: int) -> int:
+        """Pages that `reserve` would take from the fullest group."""
+        blocks = -(-tokens // self.page_tokens)
+        return max((blocks - len(t) for g, t in zip(self.groups, row.tables, strict=True) if g.window is None), default=0)
+
+    @property
+    def available(self) -> int:
+        """Pages that every group could still hand out."""
+        return min((group.allocator.available for group in self.groups), default=2**31)
+
+    def commit(self, row: Sequence) -> None:
+        """Index full blocks whose tokens are known and computed; let go of what windows have left behind."""
+        if self.share and not self.opaque:
+            blocks = min(row.computed, len(row.tokens)) // self.page_tokens
+            if blocks > len(row.block_hashes):
+                extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
+            for block in range(row.indexed_blocks, blocks):
+                for group, table in zip(self.groups, row.tables, strict=True):
+                    if table[block] != TRASH_PAGE:
+                        group.allocator.index(table[block], row.block_hashes[block])
+            row.indexed_blocks = max(row.indexed_blocks, blocks)
+            self._keep_checkpoint(row)
+        for group, table in zip(self.groups, row.tables, strict=True):
+            self._trim(group, table, row.computed)
+
+    def checkpoint(self, row: Sequence) -> list[mx.array]:
+        """Copy the recurrent state of a row that stands at the end of a block; the copies, not computed yet."""
+        if not self.share or row.state is None or row.computed % self.page_tokens:
+            return []
+        row.checkpoint = (row.computed, row.state.alone())
+        return [array for layer in row.checkpoint[1].arrays for array in layer]
+
+    def release(self, row: Sequence) -> None:
+        """Let go of everything the row holds."""
+        for group, table in zip(self.groups, row.tables, strict=True):
+            group.allocator.release(page for page in reversed(table) if page != TRASH_PAGE)
+        row.tables = []
+        row.state = row.checkpoint = None
+        row.private_caches = None
+        row.computed = row.indexed_blocks = 0
+
+    def begin_pass(self, rows: ReadOnlySequence[Sequence], starts: list[int], counts: list[int]) -> list[Any]:
+        """The `cache` argument for the model: `counts[i]` new tokens of `rows[i]`, from position `starts[i]`, padded to the right."""
+        if self.opaque:
+            row = rows[0]
+            row.private_caches = row.private_caches or make_prompt_cache(self._model)
+            return row.private_caches
+        for index, group in enumerate(self.groups):
+            group.fit_pools()
+            view = self._view(group, [row.tables[index] for row in rows], starts, counts)
+            for layer in group.layers:
+                layer.view = view
+        states = iter(stack_states(rows, self.zero_state) if self.zero_state else ())
+        leaves = iter([layer or arrays_cache(next(states)) for layer in self._layers])
+        return [_rebuild(entry, leaves) for entry in self._probe]
+
+    def end_pass(self, rows: ReadOnlySequence[Sequence], caches: list[Any]) -> list[mx.array]:
+        """Take back what the model wrote; the arrays that hold it, not computed yet."""
+        if self.opaque:
+            return [array for leaf in _leaves(caches) for array in _arrays(leaf)]
+        states = tuple(tuple(leaf.cache) for leaf in _leaves(caches) if isinstance(leaf, ArraysCache))
+        for index, row in enumerate(rows):
+            row.state = RowState(states, index) if states else None
+        written = [array for state in states for array in state]
+        for group in self.groups:
+            for layer in group.layers:
+                layer.end_pass()
+                written += [*layer.key_pool.arrays, *layer.value_pool.arrays]
+        return written
+
+    def check_integrity(self, rows: Iterable[Sequence]) -> None:
+        """Raise AssertionError if a page leaked or is counted wrongly."""
+        alive = [row for row in rows if row.tables]
+        for index, group in enumerate(self.groups):
+            references = Counter(page for row in alive for page in row.tables[index] if page != TRASH_PAGE)
+            group.allocator.check_integrity(dict(references))
+
+    def _make_groups(self, leaves: list[Any], budget_bytes: int) -> list[PageGroup]:
+        windows: dict[int | None, list[PagedLayer]] = {}
+        for leaf, layer in zip(leaves, self._layers, strict=False):
+            if layer is not None:
+                windows.setdefault(leaf.max_size if _is_window(leaf) else None, []).append(layer)
+        page_bytes = sum(layer.key_pool.page_bytes + layer.value_pool.page_bytes for layers in windows.values() for layer in layers)
+        pages = budget_bytes // page_bytes if page_bytes else 2
+        if windows and pages < 4:
+            raise ConfigurationError(
+                f"A KV budget of {budget_bytes} bytes holds {pages} pages of {page_bytes} bytes; at least 4 are needed. "
+                "Raise engine.kv_cache_bytes or lower engine.page_tokens."
+            )
+        return [PageGroup(window, tuple(layers), PageAllocator(pages)) for window, layers in windows.items()]
+
+    def _keep_checkpoint(self, row: Sequence) -> None:
+        if row.checkpoint is not None and row.checkpoint[0] <= len(row.tokens):
+            tokens, state = row.checkpoint
+            self.snapshots.put(row.block_hashes[tokens // self.page_tokens - 1], state)
+            row.checkpoint = None
+
+    def _trim(self, group: PageGroup, table: list[int], computed: int) -> None:
+        behind = min(group.first_block(computed, self.page_tokens), len(table))
+        if not behind or table[behind - 1] == TRASH_PAGE:
+            return
+        left = [block for block in range(behind) if table[block] != TRASH_PAGE]
+        group.allocator.release(table[block] for block in left)
+        for block in left:
+            table[block] = TRASH_PAGE
+
+    def _view(self, group: PageGroup, tables: list[list[int]], starts: list[int], counts: list[int]) -> GroupView:
+        size, width = self.page_tokens, max(counts)
+        ends = [start + count for start, count in zip(starts, counts, strict=True)]
+        firsts = [group.first_block(start, size) for start in starts]
+        lasts = [-(-end // size) for end in ends]
+        dense = len(tables) == 1 and consecutive(tables[0][firsts[0] : lasts[0]])
+        blocks = np.full((len(tables), max(b - a for a, b in zip(firsts, lasts, strict=True))), TRASH_PAGE, np.uint32)
+        pages = np.full((len(tables), width), TRASH_PAGE, np.uint32)
+        positions = np.array(starts)[:, None] + np.arange(width)
+        for i, table in enumerate(tables):
+            blocks[i, : lasts[i] - firsts[i]] = table[firsts[i] : lasts[i]]
+            pages[i, : counts[i]] = np.array(table, np.uint32)[positions[i, : counts[i]] // size]
+        return GroupView(
+            window=group.window,
+            page_tokens=size,
+            starts=starts,
+            width=width,
+            total=max(ends),
+            pages=mx.array(pages),
+            slots=mx.array((positions % size).astype(np.uint32)),
+            first_blocks=firsts,
+            table=mx.array(blocks),
+            first_page=tables[0][firsts[0]] if dense else None,
+            offset=starts[0] if len(tables) == 1 else mx.array(starts),
+        )
+
+
+def _probe(model: nn.Module) -> list[Any]:
+    """The model's own caches after one token: kinds, shapes and types of all that it keeps."""
+    caches = cast("list[Any]", make_prompt_cache(model))
+    logits = model(mx.array([[0]]), cache=caches)
+    mx.eval(logits, [array for leaf in _leaves(caches) for array in _arrays(leaf)])
+    return caches
+
+
+def _leaves(caches: Iterable[Any]) -> Iterator[Any]:
+    for entry in caches:
+        if isinstance(entry, CacheList):
+            yield from _leaves(cast("tuple[Any, ...]", entry.caches))
+        else:
+            yield entry
+
+
+def _rebuild(entry: Any, leaves: Iterator[Any]) -> Any:
+    """The structure of `entry` with its leaves replaced in order."""
+    if isinstance(entry, CacheList):
+        return CacheList(*(_rebuild(inner, leaves) for inner in cast("tuple[Any, ...]", entry.caches)))
+    return next(leaves)
+
+
+def _arrays(leaf: Any) -> list[mx.array]:
+    state = leaf.cache if isinstance(leaf, ArraysCache) else (getattr(leaf, "keys", None), getattr(leaf, "values", None))
+    return [array for array in cast("Iterable[Any]", state) if isinstance(array, mx.array)]
+
+
+def _is_known(leaf: Any) -> bool:
+    if type(leaf) is ArraysCache:
+        return all(isinstance(array, mx.array) for array in cast("list[Any]", leaf.cache))
+    return (type(leaf) is KVCache or _is_window(leaf)) and bool(_arrays(leaf))
+
+
+def _is_window(leaf: Any) -> bool:
+    return type(leaf) is RotatingKVCache and leaf.keep == 0
+
+
+def _paged_layer(leaf: Any, page_tokens: int, bits: int | None) -> PagedLayer:
+    pools = [PagePool(a.shape[1], a.shape[3], a.dtype, page_tokens, bits) for a in (leaf.keys, leaf.values)]
+    return PagedLayer(*pools)

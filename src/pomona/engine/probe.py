@@ -1,0 +1,53 @@
+"""Does this model give the same answer in a batch as alone? Asked once, with two short rows, when an engine is built.
+
+Some of mlx-lm's definitions cannot take rows at different positions. Rather than trust a list of names, try it; a model that
+fails still serves, one row per pass.
+"""
+
+import mlx.core as mx
+
+from pomona.core.generation import Prompt, SamplingParams
+from pomona.engine.kv_cache import ModelCache
+from pomona.engine.runner import Runner
+from pomona.engine.sequence import Sequence
+
+PROMPTS = ((1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5))
+TOLERANCE = 0.05
+"""Of the largest logit: far above bfloat16 rounding, far below a wrong position or mask."""
+
+
+def prove_batching(runner: Runner, cache: ModelCache) -> list[str]:
+    """Turn batching off in `runner` unless it is proven; the warnings to show."""
+    if not runner.batches:
+        return ["This model keeps a kind of cache that cannot be shared: its requests run one after another in each step."]
+    try:
+        together, alone = _logits(runner, cache, together=True), _logits(runner, cache, together=False)
+    except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        runner.batches = False
+        return [f"This model cannot step rows at different positions together ({error}): its requests run one after another in each step."]
+    if float(mx.abs(together - alone).max()) <= TOLERANCE * float(mx.abs(alone).max()):
+        return []
+    runner.batches = False
+    return ["This model gives other answers in a batch than alone: its requests run one after another in each step."]
+
+
+def _logits(runner: Runner, cache: ModelCache, *, together: bool) -> mx.array:
+    """(2, vocabulary): after prefill and one more token, in one batch or each row alone."""
+    rows = [_row(prompt) for prompt in PROMPTS]
+    try:
+        for row in rows:
+            cache.adopt(row, 0)
+            cache.reserve(row, len(row.tokens), windows=True)
+        chunks = [(row, row.prefill_left) for row in rows]
+        for group in runner.prefill_groups(chunks) if together else [[chunk] for chunk in chunks]:
+            runner.start(runner.prefill(group))
+        results = [runner.logits(group) for group in ([rows] if together else [[row] for row in rows])]
+        return mx.concatenate(results).astype(mx.float32)
+    finally:
+        for row in rows:
+            cache.release(row)
+
+
+def _row(token_ids: tuple[int, ...]) -> Sequence:
+    prompt = Prompt(id="probe", token_ids=token_ids, sampling=SamplingParams(temperature=0), max_tokens=1)
+    return Sequence(prompt=prompt, seed=0, arrival=0, tokens=list(token_ids))

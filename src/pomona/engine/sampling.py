@@ -1,0 +1,192 @@
+"""Choosing the next token of every row at once: parameters are columns, rows with different ones share the batch.
+
+Randomness is counter-based and made on the host: the draw of a row depends on its seed and on how many tokens it has made,
+on nothing else. So the same seed gives the same text alone, in any batch, after preemption and on any device. A token is the
+inverse of the cumulative distribution at that draw; draws have 23 bits, cumulative sums are float32.
+"""
+
+from collections.abc import Sequence as ReadOnlySequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from pomona.core.generation import SamplingParams
+from pomona.engine.sequence import Sequence
+
+MASK_64 = 2**64 - 1
+
+
+def uniform(seed: int, position: int) -> float:
+    """A number in [0, 1 - 2**-23] from a seed and a counter (SplitMix64, Steele et al. 2014, twice for independence of both)."""
+    mixed = _splitmix(_splitmix(seed & MASK_64) ^ (position * 0x9E3779B97F4A7C15 & MASK_64))
+    return (mixed >> 41) * 2.0**-23
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Sampled:
+    """What one pass chose, not read back yet. Log-probabilities are for the rows `logprob_rows` only."""
+
+    tokens: mx.array  # (rows,)
+    logprob_rows: tuple[int, ...] = ()
+    chosen: mx.array | None = None  # (logprob rows,)
+    top_ids: mx.array | None = None  # (logprob rows, most asked for), most likely first
+    top_logprobs: mx.array | None = None
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """All that must be computed."""
+        return [a for a in (self.tokens, self.chosen, self.top_ids, self.top_logprobs) if a is not None]
+
+
+class PenaltyTable:
+    """What rows with penalties have seen: one line per slot, counted on the device as tokens are chosen. Slot 0 stays empty."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._free: list[int] = []
+        self.output_counts = mx.zeros((1, vocabulary), dtype=mx.int32)
+        self.prompt_seen = mx.zeros((1, vocabulary), dtype=mx.bool_)
+
+    def open(self, row: Sequence) -> None:
+        """Give `row` a slot filled from its known tokens."""
+        if not self._free:
+            size = self.output_counts.shape[0]
+            self.output_counts = mx.concatenate([self.output_counts, mx.zeros_like(self.output_counts)])
+            self.prompt_seen = mx.concatenate([self.prompt_seen, mx.zeros_like(self.prompt_seen)])
+            self._free = list(range(size, 2 * size))
+        row.penalty_slot = self._free.pop()
+        length = len(row.prompt.token_ids)
+        counts = np.bincount(np.array(row.tokens[length:], np.int64), minlength=self._vocabulary)[: self._vocabulary]
+        seen = np.zeros(self._vocabulary, np.bool_)
+        seen[np.array(row.tokens[:length], np.int64)] = True
+        self.output_counts[row.penalty_slot] = mx.array(counts.astype(np.int32))
+        self.prompt_seen[row.penalty_slot] = mx.array(seen)
+
+    def close(self, row: Sequence) -> None:
+        """Take the slot back."""
+        if row.penalty_slot:
+            self._free.append(row.penalty_slot)
+            row.penalty_slot = 0
+
+    def apply(self, logits: mx.array, rows: ReadOnlySequence[Sequence]) -> mx.array:
+        """Penalised logits (rows, vocabulary)."""
+        slots = mx.array([row.penalty_slot for row in rows])
+        counts = self.output_counts[slots]
+        made = counts > 0
+        params = [row.prompt.sampling for row in rows]
+        repetition = _column([p.repetition_penalty for p in params])
+        punished = mx.where(logits > 0, logits / repetition, logits * repetition)
+        logits = mx.where(made | self.prompt_seen[slots], punished, logits)
+        logits = logits - _column([p.frequency_penalty for p in params]) * counts
+        return logits - _column([p.presence_penalty for p in params]) * made
+
+    def count(self, tokens: mx.array, rows: ReadOnlySequence[Sequence]) -> list[mx.array]:
+        """Add the chosen `tokens` (rows,) of the rows that have a slot."""
+        indices = [i for i, row in enumerate(rows) if row.penalty_slot]
+        slots = mx.array([rows[i].penalty_slot for i in indices])
+        self.output_counts = self.output_counts.at[slots, tokens[mx.array(indices)]].add(1)
+        return [self.output_counts]
+
+
+def needs_penalties(params: SamplingParams) -> bool:
+    """Whether earlier tokens change the logits."""
+    return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
+
+
+def sample(logits: mx.array, rows: ReadOnlySequence[Sequence], table: PenaltyTable) -> Sampled:
+    """Choose one token per row from `logits` (rows, vocabulary)."""
+    raw = logits.astype(mx.float32)
+    params = [row.prompt.sampling for row in rows]
+    changed = _add_bias(raw, params)
+    if any(row.penalty_slot for row in rows):
+        changed = table.apply(changed, rows)
+    tokens = mx.argmax(changed, axis=-1)
+    drawn = [i for i, p in enumerate(params) if p.temperature > 0]
+    if drawn:
+        picked = _draw(_take(changed, drawn), [rows[i] for i in drawn])
+        tokens = picked if len(drawn) == len(rows) else _put(tokens, drawn, picked)
+    return _with_logprobs(raw, tokens.astype(mx.int32), params)
+
+
+def _draw(logits: mx.array, rows: ReadOnlySequence[Sequence]) -> mx.array:
+    """Sampled tokens (rows,) at temperatures above 0."""
+    params = [row.prompt.sampling for row in rows]
+    weights = mx.softmax(logits / _column([p.temperature for p in params]), axis=-1)
+    weights = _cut(weights, params)
+    cumulative = mx.cumsum(weights, axis=-1)
+    draws = _column([uniform(row.seed, row.outputs + row.pending) for row in rows])
+    return (cumulative <= draws * cumulative[:, -1:]).sum(axis=-1)
+
+
+def _cut(weights: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.array:
+    """Zero what top-k, top-p and min-p drop (rows, vocabulary); ties at a threshold are kept."""
+    sorting = [i for i, p in enumerate(params) if p.top_p < 1 or 0 < p.top_k < weights.shape[-1]]
+    if sorting:
+        chosen = weights if len(sorting) == len(params) else _take(weights, sorting)
+        floor = _rank_floor(chosen, [params[i] for i in sorting])
+        cut = mx.where(chosen >= floor, chosen, 0)
+        weights = cut if len(sorting) == len(params) else _put(weights, sorting, cut)
+    if any(p.min_p > 0 for p in params):
+        floor = weights.max(axis=-1, keepdims=True) * _column([p.min_p for p in params])
+        weights = mx.where(weights >= floor, weights, 0)
+    return weights
+
+
+def _rank_floor(weights: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.array:
+    """(rows, 1): the least weight that both top-k and top-p keep."""
+    vocabulary = weights.shape[-1]
+    ks = [p.top_k if 0 < p.top_k < vocabulary else vocabulary for p in params]
+    most = max(ks)  # when every row has a top-k, only that many need to be sorted
+    candidates = weights if most == vocabulary else mx.topk(weights, most, axis=-1)
+    ranked = -mx.sort(-candidates, axis=-1)
+    kept = mx.where(mx.arange(most) < mx.array(ks)[:, None], ranked, 0)
+    before = mx.cumsum(kept, axis=-1) - kept
+    inside = before < kept.sum(axis=-1, keepdims=True) * _column([p.top_p for p in params])
+    inside = inside & (kept > 0) | (mx.arange(most) == 0)  # the most likely token always stays
+    return mx.where(inside, ranked, mx.inf).min(axis=-1, keepdims=True)
+
+
+def _add_bias(logits: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.array:
+    entries = [(i, token, bias) for i, p in enumerate(params) for token, bias in p.logit_bias.items()]
+    if not entries:
+        return logits
+    lines, tokens, biases = zip(*entries, strict=True)
+    return logits.at[mx.array(lines), mx.array(tokens)].add(mx.array(biases, dtype=mx.float32))
+
+
+def _with_logprobs(raw: mx.array, tokens: mx.array, params: ReadOnlySequence[SamplingParams]) -> Sampled:
+    asking = tuple(i for i, p in enumerate(params) if p.logprobs is not None)
+    if not asking:
+        return Sampled(tokens)
+    scores = _take(raw, asking)
+    scores = scores - mx.logsumexp(scores, axis=-1, keepdims=True)
+    chosen = mx.take_along_axis(scores, _take(tokens, asking)[:, None], axis=-1)[:, 0]
+    most = max(params[i].logprobs or 0 for i in asking)
+    if not most:
+        return Sampled(tokens, asking, chosen)
+    ids = mx.argpartition(-scores, most - 1, axis=-1)[:, :most]
+    best = mx.take_along_axis(scores, ids, axis=-1)
+    order = mx.argsort(-best, axis=-1)
+    return Sampled(tokens, asking, chosen, mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(best, order, axis=-1))
+
+
+def _column(values: ReadOnlySequence[float]) -> mx.array:
+    return mx.array(np.array(values, np.float32))[:, None]
+
+
+def _take(array: mx.array, lines: ReadOnlySequence[int]) -> mx.array:
+    return array if len(lines) == array.shape[0] else array[mx.array(lines)]
+
+
+def _put(array: mx.array, lines: ReadOnlySequence[int], values: mx.array) -> mx.array:
+    result = array + 0  # a copy: the original may still be read
+    result[mx.array(lines)] = values.astype(array.dtype)
+    return result
+
+
+def _splitmix(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & MASK_64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & MASK_64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & MASK_64
+    return value ^ (value >> 31)

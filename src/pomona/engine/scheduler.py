@@ -1,0 +1,147 @@
+"""Which rows compute how many tokens in the next step. Plain Python, no arrays.
+
+A step has a budget of tokens: every row that decodes takes one, prompts share the rest in chunks. Rows are admitted in order
+of arrival while there are pages for their whole prompt. When a decoding row finds no page, the youngest row is put back: it
+loses its pages, keeps its tokens, and is computed again (mostly out of the prefix cache) when there is room.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pomona.engine.kv_cache import ModelCache
+from pomona.engine.sequence import Sequence
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """One step: rows that decode, and (row, tokens) that prefill."""
+
+    decode: list[Sequence] = field(default_factory=list[Sequence])
+    prefill: list[tuple[Sequence, int]] = field(default_factory=list[tuple[Sequence, int]])
+
+
+class Scheduler:
+    """Keeps all unfinished rows, waiting or running."""
+
+    def __init__(self, cache: ModelCache, *, max_rows: int, token_budget: int) -> None:
+        self._cache = cache
+        self._max_rows = min(max_rows, token_budget)
+        self._token_budget = token_budget
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # by arrival
+        self.preemptions = 0
+
+    def add(self, row: Sequence) -> None:
+        """Take a new row, last in order."""
+        self.waiting.append(row)
+
+    def remove(self, row: Sequence) -> None:
+        """Forget a row and free what it holds."""
+        if row in self.running:
+            self.running.remove(row)
+        else:
+            self.waiting.remove(row)
+        self._cache.release(row)
+
+    def rows(self) -> Iterator[Sequence]:
+        """All unfinished rows."""
+        yield from self.running
+        yield from self.waiting
+
+    @property
+    def has_work(self) -> bool:
+        """Some row could compute something now."""
+        return any(not row.paused for row in self.rows())
+
+    def schedule(self) -> Plan:
+        """Choose the next step's work and reserve pages for it."""
+        plan = Plan()
+        self._schedule_decode(plan)
+        budget = self._token_budget - len(plan.decode)
+        self._admit(budget)
+        self._schedule_prefill(plan, budget)
+        return plan
+
+    def _schedule_decode(self, plan: Plan) -> None:
+        for row in list(self.running):
+            if row in self.running and row.wants_decode and self._make_room(row, row.computed + 1):
+                plan.decode.append(row)
+
+    def _admit(self, budget: int) -> None:
+        """Start waiting rows while there are places, budget and pages. Nobody overtakes a row that only lacks pages."""
+        budget -= sum(row.prefill_left for row in self.running)
+        in_progress = self._blocks_in_progress()
+        for row in list(self.waiting):
+            if len(self.running) >= self._max_rows or budget <= 0:
+                return
+            if row.paused or row.pending:
+                continue
+            blocks = self._cache.match(row)
+            if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress:
+                continue  # another row is computing just this beginning: wait and share it
+            if not self._start(row, blocks):
+                return
+            budget -= max(1, row.prefill_left)
+            in_progress |= set(row.block_hashes[blocks:])
+
+    def _start(self, row: Sequence, blocks: int) -> bool:
+        self._cache.adopt(row, blocks)
+        reserve = len(self.running)  # one page for each running row, or it would be put back at once
+        if self._cache.available - self._cache.missing(row, len(row.tokens)) < reserve or not self._cache.reserve(
+            row, len(row.tokens), windows=False
+        ):
+            self._cache.release(row)
+            return False
+        if not row.outputs:
+            row.cached_tokens = row.computed
+        self.waiting.remove(row)
+        self.running.append(row)
+        self.running.sort(key=lambda other: other.arrival)
+        return True
+
+    def _schedule_prefill(self, plan: Plan, budget: int) -> None:
+        """Split the budget: an equal share for each prompt, what is left over to the oldest."""
+        rows = [row for row in self.running if row.prefill_left > 0 and not row.paused]
+        if not rows or budget <= 0:
+            return
+        share = max(self._cache.page_tokens, budget // len(rows))
+        spare = budget - sum(min(share, row.prefill_left) for row in rows)
+        for row in rows:
+            tokens = min(row.prefill_left, share + max(0, spare), budget)
+            spare -= max(0, tokens - share)
+            tokens = self._align(row, tokens)
+            if tokens > 0 and row in self.running and self._make_room(row, row.computed + tokens):
+                plan.prefill.append((row, tokens))
+                budget -= tokens
+
+    def _align(self, row: Sequence, tokens: int) -> int:
+        """End chunks at block borders; for recurrent models also at the last border of the prompt, to take a snapshot there."""
+        size, end = self._cache.page_tokens, row.computed + tokens
+        if end < len(row.tokens) - 1:
+            aligned = end // size * size
+            return aligned - row.computed if aligned > row.computed else tokens
+        border = (len(row.tokens) - 1) // size * size
+        if self._cache.recurrent and row.computed < border < end:
+            return border - row.computed
+        return tokens
+
+    def _make_room(self, row: Sequence, tokens: int) -> bool:
+        """Pages for `tokens` tokens of `row`, putting back younger rows if it must; False if `row` was put back itself."""
+        while not self._cache.reserve(row, tokens, windows=True):
+            victim = self.running[-1]
+            self._preempt(victim)
+            if victim is row:
+                return False
+        return True
+
+    def _preempt(self, row: Sequence) -> None:
+        self.running.remove(row)
+        self._cache.release(row)
+        self.waiting.appendleft(row)
+        self.preemptions += 1
+
+    def _blocks_in_progress(self) -> set[bytes]:
+        if self._cache.recurrent or not self._cache.share:
+            return set()
+        return {block for row in self.running if row.prefill_left > 0 for block in row.block_hashes[row.indexed_blocks :]}
