@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.architecture.sources import ROOT
 
 HEAVY = ("mlx", "mlx_lm", "transformers", "fastapi", "uvicorn", "pydantic", "numpy", "huggingface_hub", "rich", "prompt_toolkit")

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from tests.architecture.sources import PACKAGE, ROOT, modules, packages, parse
 
 # They say nothing about what is inside, so everything ends up inside.

@@ -4,6 +4,7 @@ import ast
 import fnmatch
 
 import pytest
+
 from tests.architecture.sources import PACKAGE, ROOT, Source, functions, length, modules, packages
 
 LONGEST_FUNCTION = 60
