@@ -72,6 +72,11 @@ class ErrorBorder:
                 return INTERRUPTED
             case BrokenPipeError():
                 return _mute_stdout()
+            case _:
+                return self._tell_failure(error)
+
+    def _tell_failure(self, error: BaseException) -> int:
+        match error:
             case click.ClickException():
                 return self._tell(error.format_message(), _advice(error), error.exit_code)
             case errors.PomonaError():

@@ -108,10 +108,11 @@ class LazyGroup(click.Group):
         """Run and exit; every failure goes through the `ErrorBorder`."""
         invocation = extra.setdefault("obj", Invocation())
         extra["standalone_mode"] = False
+        result: int | None = None
         with ErrorBorder(invocation, Path.home() / ".cache" / "pomona" / "crashes") as border:
-            result: object = super().main(args, prog_name or "pomona", **extra)
+            result = super().main(args, prog_name or "pomona", **extra)
             sys.stdout.flush()
-        sys.exit(border.code or (result if isinstance(result, int) else 0))
+        sys.exit(border.code or result or 0)
 
 
 def _load(point: EntryPoint) -> click.Command:

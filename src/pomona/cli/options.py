@@ -46,7 +46,7 @@ def invocation_of(context: click.Context) -> Invocation:
     return context.ensure_object(Invocation)
 
 
-class AnyText(click.ParamType):
+class AnyText(click.ParamType[bool]):
     """True for any text but the empty one: the rule of https://no-color.org."""
 
     name = "any"

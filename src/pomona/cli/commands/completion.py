@@ -42,8 +42,8 @@ class ColonBashComplete(BashComplete):
 
 SHELLS: dict[str, type[ShellComplete]] = {"bash": ColonBashComplete, "zsh": ZshComplete, "fish": FishComplete}
 INSTALL = {
-    "bash": 'echo \'eval "$(pomona completion:show bash)"\' >> ~/.bashrc',
-    "zsh": 'echo \'eval "$(pomona completion:show zsh)"\' >> ~/.zshrc',
+    "bash": "echo 'eval \"$(pomona completion:show bash)\"' >> ~/.bashrc",
+    "zsh": "echo 'eval \"$(pomona completion:show zsh)\"' >> ~/.zshrc",
     "fish": "pomona completion:show fish > ~/.config/fish/completions/pomona.fish",
 }
 
