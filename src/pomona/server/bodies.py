@@ -68,7 +68,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"The body must be a JSON object with fields; it is {_clip(problem['input'])}."
     if kind == "missing":
         return f"The field {path} is missing."
-    return f"{path} = {_clip(problem['input'])} cannot be used: {message[:1].lower()}{message[1:]}."
+    return f"{path} = {_clip(problem['input'])} {message.removeprefix('Input ')}."
 
 
 def _clip(value: object) -> str:

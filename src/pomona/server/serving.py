@@ -122,7 +122,8 @@ class _Gateway:
         self._public.should_exit = True
         done, _ = await asyncio.wait(running[:1], timeout=self._grace_seconds)
         if not done:
-            log.warning("answers_cut_short", running=len(self._public.server_state.tasks))
+            if self._public.server_state.tasks:
+                log.warning("answers_cut_short", running=len(self._public.server_state.tasks))
             self._drains[0].expire()
             await asyncio.wait(running[:1])
         self._admin.should_exit = True

@@ -22,7 +22,7 @@ def _union(names: dict[type, str], allowed: str) -> Discriminator:
     def choose(value: object) -> str | None:
         return names.get(type(value))
 
-    return Discriminator(choose, custom_error_type="wrong_type", custom_error_message=f"allowed is {allowed}")
+    return Discriminator(choose, custom_error_type="wrong_type", custom_error_message=f"should be {allowed}")
 
 
 class ContentPart(WireBody):
@@ -167,7 +167,7 @@ Prompts = Annotated[
     Discriminator(
         _prompt_kind,
         custom_error_type="wrong_type",
-        custom_error_message="allowed is a string, a list of strings, a list of token ids, or a list of lists of token ids",
+        custom_error_message="should be a string, a list of strings, a list of token ids, or a list of lists of token ids",
     ),
 ]
 

@@ -1,0 +1,129 @@
+"""A real gateway on free ports of this machine, in a thread of its own, in front of doubles."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import httpx
+from openai import AsyncOpenAI, OpenAI
+
+from pomona.core.metrics import Metrics
+from pomona.core.settings import FleetSettings, ServerSettings, Settings
+from pomona.core.status import EngineCounters, EngineReport, ModelCard, ModelFacts
+from pomona.server.application import create_admin_app, create_public_app
+from pomona.server.serving import Urls, serve
+from tests.doubles import FixedDirectory, FixedStatus, ScriptedGenerator, answer
+
+T = TypeVar("T")
+MODEL = "acme/tiny-chat"
+READY = EngineReport(
+    model=MODEL,
+    state="ready",
+    seconds_since_step=0.2,
+    restarts=0,
+    counters=EngineCounters(steps=7, running=2, waiting=1, pages_used=5, pages_cached=3, pages_total=40, kv_bytes=4096, preemptions=1),
+    facts=ModelFacts(
+        architecture="llama", device="cpu", max_context=512, vocabulary=1000, weight_bytes=99, kv_budget_bytes=8192, load_seconds=0.5
+    ),
+)
+CARDS = [
+    ModelCard(id=MODEL, created=1_700_000_000, owned_by="acme", max_context=512, loaded=True),
+    ModelCard(id="alias", created=1_700_000_001, owned_by="acme"),
+]
+
+
+def settings_with(**server: object) -> Settings:
+    """Settings with free ports."""
+    return Settings(
+        server=ServerSettings.model_validate({"port": 0, "admin_port": 0, "shutdown_grace_seconds": 0} | server),
+        fleet=FleetSettings(hang_seconds=30),
+    )
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What a test talks to, and what it looks into. `generator.script` may be changed between requests."""
+
+    generator: ScriptedGenerator = field(default_factory=lambda: ScriptedGenerator(script=answer("Hello", " world")))
+    directory: FixedDirectory = field(default_factory=lambda: FixedDirectory(list(CARDS)))
+    status: FixedStatus = field(default_factory=lambda: FixedStatus((READY,)))
+    metrics: Metrics = field(default_factory=Metrics)
+    settings: Settings = field(default_factory=settings_with)
+    urls: Urls = field(default_factory=lambda: Urls(public="", admin=""))
+    loop: asyncio.AbstractEventLoop | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, up: threading.Event) -> None:
+        """Run both servers until `stop`; tell the URLs through `urls` and `up`."""
+        self.loop = asyncio.get_running_loop()
+
+        def on_ready(urls: Urls) -> None:
+            self.urls = urls
+            up.set()
+
+        public = create_public_app(self.generator, self.directory, self.status, self.settings, self.metrics)
+        admin = create_admin_app(self.directory, self.status, self.settings, self.metrics)
+        await serve(public, admin, self.settings.server, on_ready, stop=self.stop)
+
+    def call(self, work: Coroutine[object, object, T]) -> T:
+        """Run `work` in the gateway's loop and wait for it."""
+        assert self.loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=10)
+
+    def set(self, event: asyncio.Event) -> None:
+        """Set an event that lives in the gateway's loop."""
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(event.set)
+
+    def wait_for(self, event: asyncio.Event) -> None:
+        """Wait for an event that lives in the gateway's loop."""
+        self.call(asyncio.wait_for(event.wait(), timeout=10))
+
+    def openai(self) -> OpenAI:
+        """The official client, without retries."""
+        return OpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10)
+
+    def async_openai(self) -> AsyncOpenAI:
+        """The official asynchronous client, without retries."""
+        return AsyncOpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10)
+
+    def http(self) -> httpx.Client:
+        """A plain client of the public address."""
+        return httpx.Client(base_url=self.urls.public, timeout=10)
+
+    def admin(self) -> httpx.Client:
+        """A plain client of the admin address."""
+        return httpx.Client(base_url=self.urls.admin, timeout=10)
+
+
+@contextlib.contextmanager
+def running(gateway: Gateway) -> Generator[Gateway]:
+    """Serve `gateway` while inside."""
+    up = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(gateway.serve(up))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=work, name="gateway")
+    thread.start()
+    up.wait(timeout=10)
+    try:
+        if not failures:
+            yield gateway
+    finally:
+        if gateway.loop is not None and not gateway.loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                gateway.loop.call_soon_threadsafe(gateway.stop.set)
+        thread.join(timeout=20)
+    assert not thread.is_alive()
+    if failures:
+        raise failures[0]

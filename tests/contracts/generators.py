@@ -1,0 +1,71 @@
+"""The implementations of `core.ports.Generator` that the contract is checked on. To add one, write a function and list it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from pomona.core.errors import InvalidRequest, PomonaError
+from pomona.core.generation import GenerateRequest
+from pomona.core.metrics import Metrics
+from pomona.core.ports import Generator
+from pomona.server.recording import RecordingGenerator
+from tests.doubles import Script, ScriptedGenerator, answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A generator and requests with known ends. `idle` returns once nothing is at work for anybody; it may wait for a step."""
+
+    generator: Generator
+    finishing: GenerateRequest
+    """Ends by itself after at least three pieces of text."""
+    endless: GenerateRequest
+    """Gives some text and then goes on for longer than any test."""
+    refused: GenerateRequest
+    refusal: type[PomonaError]
+    idle: Callable[[], Awaitable[None]]
+
+
+SubjectFactory = Callable[[], AbstractAsyncContextManager[Subject]]
+
+
+@contextlib.asynccontextmanager
+async def scripted() -> AsyncGenerator[Subject]:
+    """The double that all other tests trust."""
+    inner = ScriptedGenerator(choose=_script)
+    yield _subject(inner, inner)
+
+
+@contextlib.asynccontextmanager
+async def recording() -> AsyncGenerator[Subject]:
+    """The wrapper that measures."""
+    inner = ScriptedGenerator(choose=_script)
+    yield _subject(RecordingGenerator(inner, "chat.completions", Metrics(), (), asyncio.get_running_loop().time), inner)
+
+
+SUBJECTS: dict[str, SubjectFactory] = {"scripted": scripted, "recording": recording}
+
+
+def _script(request: GenerateRequest) -> Script:
+    scripts: dict[str, Script] = {
+        "finishing": answer("one", " two", " three"),
+        "endless": [*answer("one", " two")[:3], asyncio.Event()],
+        "refused": [InvalidRequest("The text is 'refused'; this double takes anything else.")],
+    }
+    return scripts[request.text or ""]
+
+
+def _subject(generator: Generator, inner: ScriptedGenerator) -> Subject:
+    async def idle() -> None:
+        assert inner.running == 0
+
+    return Subject(
+        generator=generator,
+        finishing=GenerateRequest(id="finishing", model="double", text="finishing"),
+        endless=GenerateRequest(id="endless", model="double", text="endless"),
+        refused=GenerateRequest(id="refused", model="double", text="refused"),
+        refusal=InvalidRequest,
+        idle=idle,
+    )

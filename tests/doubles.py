@@ -1,0 +1,87 @@
+"""Stand-ins that keep the protocols of `pomona.core.ports`: they really run, only their answers are written down."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from pomona.core.errors import PomonaError
+from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, Usage
+from pomona.core.status import EngineReport, ModelCard
+
+Script = Sequence[GenerateEvent | asyncio.Event | Exception]
+"""What a generator does for one request: yield events, wait for asyncio events, raise errors."""
+
+
+def answer(*texts: str, prompt_tokens: int = 3, cached_tokens: int = 0, reason: FinishReason = "stop") -> list[GenerateEvent]:
+    """The events of an answer of one token per text."""
+    usage = Usage(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, completion_tokens=len(texts))
+    return [Started(prompt_tokens=prompt_tokens), *(TextDelta(text=text) for text in texts), Finished(reason=reason, usage=usage)]
+
+
+@dataclass(slots=True)
+class ScriptedGenerator:
+    """A Generator that replays scripts: the same one for every request, or what `choose` gives for each.
+
+    `seen` are the requests in order of arrival, `closed_early` the ids of those that were closed or cancelled before the end,
+    `running` counts those that are at work now, `pulled` the events that were taken. `ended` is set whenever one ends.
+    """
+
+    script: Script = ()
+    choose: Callable[[GenerateRequest], Script] | None = None
+    seen: list[GenerateRequest] = field(default_factory=list[GenerateRequest])
+    closed_early: list[str] = field(default_factory=list[str])
+    running: int = 0
+    pulled: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
+        """Replay the script for `request`."""
+        self.seen.append(request)
+        self.running += 1
+        self.begun.set()
+        complete = False
+        try:
+            for step in self.choose(request) if self.choose else self.script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    complete = True
+                    raise step
+                else:
+                    await asyncio.sleep(0)  # as an engine does, let others run between two events
+                    complete = isinstance(step, Finished)
+                    self.pulled += 1
+                    yield step
+        finally:
+            self.running -= 1
+            if not complete:
+                self.closed_early.append(request.id)
+            self.ended.set()
+
+
+@dataclass(slots=True)
+class FixedDirectory:
+    """A ModelDirectory of given cards."""
+
+    cards: list[ModelCard]
+
+    def models(self) -> list[ModelCard]:
+        """The cards."""
+        return self.cards
+
+
+@dataclass(slots=True)
+class FixedStatus:
+    """An EngineStatus whose reports a test sets."""
+
+    reports: tuple[EngineReport, ...]
+
+    def status(self) -> tuple[EngineReport, ...]:
+        """The reports."""
+        return self.reports
+
+
+def refusing(error: PomonaError) -> ScriptedGenerator:
+    """A generator that refuses every request before it starts."""
+    return ScriptedGenerator(script=(error,))
