@@ -90,3 +90,15 @@ class Cancelled(PomonaError):
     """The work was stopped on purpose, for example by a shutdown."""
 
     code = "cancelled"
+
+
+def error_of(code: str, message: str) -> PomonaError:
+    """The error whose class has `code`, as it crossed a process border; a plain PomonaError where no class has it."""
+    return _CLASSES.get(code, PomonaError)(message)
+
+
+def _family(root: type[PomonaError]) -> list[type[PomonaError]]:
+    return [root, *(each for child in root.__subclasses__() for each in _family(child))]
+
+
+_CLASSES = {each.code: each for each in _family(PomonaError)}

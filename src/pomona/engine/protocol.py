@@ -3,9 +3,29 @@
 No mlx in here: the gateway imports this module.
 """
 
+from pathlib import Path
+
 import msgspec
 
-from pomona.core.generation import FinishReason
+from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs, TokenStep
+from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section
+
+
+class Launch(Section):
+    """What an engine process is told when it starts: one line of JSON on its standard input, which stays open as a sign of life."""
+
+    address: str
+    """ZeroMQ address to connect to."""
+    reference: str
+    """The model, as `pomona.models.references` understands it."""
+    cache_folder: Path
+    heartbeat_seconds: float
+    engine: EngineSettings
+    models: ModelsSettings
+    logging: LoggingSettings
+
+
+SAMPLING_FIELDS = tuple(SamplingParams.__slots__)
 
 
 class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,6 +45,24 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     logprobs: int | None = None
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> "Add":
+        """`prompt` as a message."""
+        sampling = {name: getattr(prompt.sampling, name) for name in SAMPLING_FIELDS}
+        sampling["logit_bias"] = dict(prompt.sampling.logit_bias)
+        stop_token_ids = list(prompt.stop_token_ids)
+        return cls(id=prompt.id, token_ids=list(prompt.token_ids), max_tokens=prompt.max_tokens, stop_token_ids=stop_token_ids, **sampling)
+
+    def prompt(self) -> Prompt:
+        """The prompt that this message was made of."""
+        return Prompt(
+            id=self.id,
+            token_ids=tuple(self.token_ids),
+            sampling=SamplingParams(**{name: getattr(self, name) for name in SAMPLING_FIELDS}),
+            max_tokens=self.max_tokens,
+            stop_token_ids=tuple(self.stop_token_ids),
+        )
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
@@ -63,6 +101,10 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     device_peak_bytes: int = 0
 
 
+class Loading(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway, first of all: the process is up and connected; it loads the model now."""
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Engine -> gateway: the model is loaded and a first step has run."""
 
@@ -95,6 +137,16 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     logprobs: list[tuple[float, list[tuple[int, float]]]] = []
     """Per token: its log-probability and the most likely (token id, log-probability) pairs."""
 
+    @classmethod
+    def of(cls, prompt_id: str, step: TokenStep) -> "Row":
+        """One entry of what `Engine.step` returns, as it crosses the border."""
+        logprobs = [(each.logprob, list(each.top)) for each in step.logprobs]
+        return cls(prompt_id, list(step.token_ids), step.finish_reason, step.cached_tokens, logprobs)
+
+    def token_logprobs(self) -> tuple[TokenLogprobs, ...]:
+        """`logprobs` as the types of `core.generation`."""
+        return tuple(TokenLogprobs(logprob=logprob, top=tuple(top)) for logprob, top in self.logprobs)
+
 
 class Step(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway: one step ran; all rows that got something, in one message."""
@@ -118,4 +170,4 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
 
 
 ToEngine = Add | Cancel | Pause | Resume | Shutdown
-ToGateway = Ready | LoadFailed | Step | Heartbeat | Refused
+ToGateway = Loading | Ready | LoadFailed | Step | Heartbeat | Refused
