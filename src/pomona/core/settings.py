@@ -53,7 +53,7 @@ class EngineSettings(Section):
     )
     page_tokens: int = Field(default=32, ge=8, le=256, description="Tokens per KV page: the granularity of sharing.")
     kv_cache_bytes: int | None = Field(
-        default=None, ge=2**20, description="Budget of all KV pages in bytes; unset: a share of free memory."
+        default=None, ge=4096, description="Budget of all KV pages in bytes; unset: a share of free memory."
     )
     kv_cache_share: float = Field(
         default=0.3, gt=0, le=0.9, description="Share of free memory for KV pages where `kv_cache_bytes` is unset."
@@ -73,6 +73,9 @@ class FleetSettings(Section):
     heartbeat_seconds: float = Field(default=1.0, gt=0, le=60, description="How often an idle engine proves that its device still works.")
     hang_seconds: float = Field(default=120.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
     load_seconds: float = Field(default=900.0, gt=1, le=86400, description="Longest time that loading a model may take.")
+    ready_wait_seconds: float = Field(
+        default=30.0, ge=0, le=3600, description="A request that finds the engine loading or restarting waits this long, then gets 503."
+    )
     max_restarts: int = Field(
         default=5, ge=0, le=1000, description="Restarts in a row, without a finished request between, before giving up."
     )
