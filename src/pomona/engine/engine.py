@@ -59,6 +59,11 @@ class Engine:
         self._arrivals = 0
         self._steps = 0
 
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one KV page over all layers."""
+        return self._cache.page_bytes
+
     def add(self, prompt: Prompt) -> None:
         """Queue a prompt. Raises InvalidRequest, ContextOverflow or Overloaded."""
         self._check(prompt)

@@ -160,7 +160,7 @@ class ModelCache:
 
     def release(self, row: Sequence) -> None:
         """Let go of everything the row holds."""
-        for group, table in zip(self.groups, row.tables, strict=True):
+        for group, table in zip(self.groups, row.tables, strict=bool(row.tables)):  # a waiting row has no tables
             group.allocator.release(page for page in reversed(table) if page != TRASH_PAGE)
         row.tables = []
         row.state = row.checkpoint = None

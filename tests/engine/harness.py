@@ -1,0 +1,81 @@
+"""Driving an engine by hand: schedules of arrivals, pauses and cancellations, and what each row got."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs
+from pomona.core.settings import EngineSettings
+from pomona.engine.engine import Engine
+from tests.families import FAMILIES, Family
+
+PAGE = 8
+ROOMY = 2**22
+
+
+@cache
+def family(name: str) -> Family:
+    """A tiny random model, built once."""
+    return FAMILIES[name]()
+
+
+def settings(**changes: object) -> EngineSettings:
+    """Small pages and chunks, so that short prompts cross many borders."""
+    return EngineSettings.model_validate({"page_tokens": PAGE, "kv_cache_bytes": ROOMY, "step_token_budget": 32, "max_rows": 16, **changes})
+
+
+def make_engine(name: str, **changes: object) -> Engine:
+    """A fresh engine for a tiny model."""
+    model = family(name)
+    return Engine(model.module, settings(**changes), vocabulary=model.vocabulary, max_context=model.max_context)
+
+
+def make_prompt(id: str, token_ids: Iterable[int], *, max_tokens: int = 12, stop: tuple[int, ...] = (), **sampling: object) -> Prompt:
+    """A prompt; greedy unless told otherwise."""
+    params = SamplingParams(**{"temperature": 0.0, **sampling})  # type: ignore[arg-type]
+    return Prompt(id=id, token_ids=tuple(token_ids), sampling=params, max_tokens=max_tokens, stop_token_ids=stop)
+
+
+@dataclass(slots=True)
+class Result:
+    """What one row got."""
+
+    tokens: list[int] = field(default_factory=list[int])
+    logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+
+
+def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Mapping[int, list[tuple[str, str]]] | None = None) -> dict[str, Result]:
+    """Add prompts and call `pause`, `resume`, `cancel` (by name) at the given steps; run until all rows ended."""
+    results = {prompt.id: Result() for prompts in arrivals.values() for prompt in prompts}
+    events = events or {}
+    last = max([*arrivals, *events, 0])
+    for step in range(10_000):
+        for prompt in arrivals.get(step, []):
+            engine.add(prompt)
+        for method, id in events.get(step, []):
+            getattr(engine, method)(id)
+        if step > last and not engine.has_work:
+            engine.check_integrity()
+            return results
+        for id, made in engine.step():
+            result = results[id]
+            result.tokens += made.token_ids
+            result.logprobs += made.logprobs
+            result.finish_reason = made.finish_reason or result.finish_reason
+            result.cached_tokens = max(result.cached_tokens, made.cached_tokens)
+        engine.check_integrity()
+    raise AssertionError("the engine did not come to an end")
+
+
+def alone(name: str, prompt: Prompt, **changes: object) -> Result:
+    """The reference: a fresh engine, one row, nothing cached, the whole prompt in one chunk."""
+    key = (name, prompt.token_ids, prompt.max_tokens, prompt.stop_token_ids, repr(prompt.sampling), tuple(sorted(changes.items())))
+    if key not in _ALONE:
+        engine = make_engine(name, prefix_cache=False, step_token_budget=4096, **changes)
+        _ALONE[key] = drive(engine, {0: [prompt]})[prompt.id]
+    return _ALONE[key]
+
+
+_ALONE: dict[object, Result] = {}
