@@ -35,6 +35,14 @@ class ScriptedGenerator:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def reset(self, script: Script) -> None:
+        """Begin anew with `script`."""
+        self.script, self.choose = script, None
+        self.seen.clear()
+        self.closed_early.clear()
+        self.pulled = 0
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Replay the script for `request`."""
         self.seen.append(request)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 from openai import AsyncOpenAI, OpenAI
 
+from pomona.core.errors import PomonaError
 from pomona.core.metrics import Metrics
 from pomona.core.settings import FleetSettings, ServerSettings, Settings
 from pomona.core.status import EngineCounters, EngineReport, ModelCard, ModelFacts
@@ -55,6 +56,7 @@ class Gateway:
     urls: Urls = field(default_factory=lambda: Urls(public="", admin=""))
     loop: asyncio.AbstractEventLoop | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    clients: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     async def serve(self, up: threading.Event) -> None:
         """Run both servers until `stop`; tell the URLs through `urls` and `up`."""
@@ -67,6 +69,14 @@ class Gateway:
         public = create_public_app(self.generator, self.directory, self.status, self.settings, self.metrics)
         admin = create_admin_app(self.directory, self.status, self.settings, self.metrics)
         await serve(public, admin, self.settings.server, on_ready, stop=self.stop)
+
+    def reset(self) -> None:
+        """Forget all that a test did. Raises AssertionError if work of it is left over."""
+        self.clients.close()
+        assert self.generator.running == 0
+        self.generator.reset(answer("Hello", " world"))
+        self.status.reports = (READY,)
+        self.directory.cards = list(CARDS)
 
     def call(self, work: Coroutine[object, object, T]) -> T:
         """Run `work` in the gateway's loop and wait for it."""
@@ -84,7 +94,7 @@ class Gateway:
 
     def openai(self) -> OpenAI:
         """The official client, without retries."""
-        return OpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10)
+        return self.clients.enter_context(OpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10))
 
     def async_openai(self) -> AsyncOpenAI:
         """The official asynchronous client, without retries."""
@@ -92,23 +102,23 @@ class Gateway:
 
     def http(self) -> httpx.Client:
         """A plain client of the public address."""
-        return httpx.Client(base_url=self.urls.public, timeout=10)
+        return self.clients.enter_context(httpx.Client(base_url=self.urls.public, timeout=10))
 
     def admin(self) -> httpx.Client:
         """A plain client of the admin address."""
-        return httpx.Client(base_url=self.urls.admin, timeout=10)
+        return self.clients.enter_context(httpx.Client(base_url=self.urls.admin, timeout=10))
 
 
 @contextlib.contextmanager
 def running(gateway: Gateway) -> Generator[Gateway]:
     """Serve `gateway` while inside."""
     up = threading.Event()
-    failures: list[BaseException] = []
+    failures: list[PomonaError] = []
 
     def work() -> None:
         try:
             asyncio.run(gateway.serve(up))
-        except BaseException as error:
+        except PomonaError as error:
             failures.append(error)
         finally:
             up.set()
@@ -120,6 +130,7 @@ def running(gateway: Gateway) -> Generator[Gateway]:
         if not failures:
             yield gateway
     finally:
+        gateway.clients.close()
         if gateway.loop is not None and not gateway.loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 gateway.loop.call_soon_threadsafe(gateway.stop.set)

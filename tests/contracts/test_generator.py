@@ -13,7 +13,7 @@ from tests.contracts.generators import SUBJECTS, Subject
 PATIENCE_SECONDS = 20
 
 
-@pytest.fixture(params=SUBJECTS.values(), ids=SUBJECTS.keys())
+@pytest.fixture(params=list(SUBJECTS.values()), ids=list(SUBJECTS))
 async def subject(request: pytest.FixtureRequest) -> AsyncGenerator[Subject]:
     async with request.param() as each:
         yield each
