@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -45,10 +45,10 @@ def exit_code(error: errors.PomonaError) -> int:
 class ErrorBorder:
     """A context that lets no exception out: it tells the person, and keeps the exit code in `code`.
 
-    An exception that nobody foresaw is written with its traceback to a file in `crash_folder`.
+    An exception that nobody foresaw is written with its traceback to a file in the folder that `crash_folder` names.
     """
 
-    def __init__(self, presentation: Presentation, crash_folder: Path) -> None:
+    def __init__(self, presentation: Presentation, crash_folder: Callable[[], Path]) -> None:
         self.code = 0
         self._presentation = presentation
         self._crash_folder = crash_folder
@@ -101,7 +101,7 @@ class ErrorBorder:
             click.echo(story, err=True, nl=False)
             advice = ""
         else:
-            where = _keep(story, self._crash_folder)
+            where = _keep(story, self._crash_folder())
             advice = f"This is a fault in Pomona, not in what you typed. {where}`--verbose` shows it here."
         return self._tell(f"unexpected {type(error).__name__}: {error}", advice, UNEXPECTED)
 

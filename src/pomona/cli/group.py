@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
@@ -103,16 +103,23 @@ class LazyGroup(click.Group):
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
-        **extra: Any,  # noqa: ANN401 - passed on to click
+        **extra: object,
     ) -> NoReturn:
         """Run and exit; every failure goes through the `ErrorBorder`."""
-        invocation = extra.setdefault("obj", Invocation())
+        invocation = Invocation()
+        extra["obj"] = invocation
         extra["standalone_mode"] = False
         result: int | None = None
-        with ErrorBorder(invocation, Path.home() / ".cache" / "pomona" / "crashes") as border:
-            result = super().main(args, prog_name or "pomona", **extra)
+        with ErrorBorder(invocation, _crash_folder) as border:
+            result = super().main(args, prog_name or "pomona", **cast("dict[str, Any]", extra))
             sys.stdout.flush()
         sys.exit(border.code or result or 0)
+
+
+def _crash_folder() -> Path:
+    from pomona.app import cache_folder
+
+    return cache_folder() / "crashes"
 
 
 def _load(point: EntryPoint) -> click.Command:

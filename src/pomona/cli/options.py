@@ -5,7 +5,7 @@ Global options may stand before or after the command. Options made by `setting_o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -51,12 +51,12 @@ class AnyText(click.ParamType[bool]):
 
     name = "any"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:  # noqa: ANN401 - click's own signature
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bool:
         """A flag's True and False as they are, a variable's text by its presence."""
         return bool(value)
 
 
-def setting_option(*names: str, setting: str, **attributes: Any) -> Callable[[Decorated], Decorated]:  # noqa: ANN401 - passed on to click
+def setting_option(*names: str, setting: str, **attributes: object) -> Callable[[Decorated], Decorated]:
     """An option that sets the setting of the dotted name `setting` when it is given."""
 
     def keep(context: click.Context, parameter: click.Parameter, value: object) -> object:
@@ -64,7 +64,7 @@ def setting_option(*names: str, setting: str, **attributes: Any) -> Callable[[De
             invocation_of(context).overrides[setting] = value
         return value
 
-    return click.option(*names, callback=keep, expose_value=False, **attributes)
+    return click.option(*names, callback=keep, expose_value=False, **cast("dict[str, Any]", attributes))
 
 
 def model_option(function: Decorated) -> Decorated:
@@ -118,8 +118,8 @@ def _parse(text: str) -> object:
     return parse_value(text)
 
 
-def _global(*names: str, callback: Processed, **attributes: Any) -> click.Option:  # noqa: ANN401 - passed on to click
-    return click.Option(names, callback=callback, expose_value=False, is_eager=True, **attributes)
+def _global(*names: str, callback: Processed, **attributes: object) -> click.Option:
+    return click.Option(names, callback=callback, expose_value=False, is_eager=True, **cast("dict[str, Any]", attributes))
 
 
 GLOBAL_OPTIONS: tuple[click.Option, ...] = (

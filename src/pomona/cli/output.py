@@ -4,7 +4,9 @@ Rich is imported only when a table is drawn.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
 
 Cell = tuple[str, str]
 """Text and style, such as `("failed", "red")`. Styles are those of the terminal's own palette, so they suit light and dark."""
+
+
+@contextmanager
+def waiting(text: str, *, quiet: bool = False) -> Generator[None]:
+    """A spinner on standard error while something takes its time; nothing where that is no terminal."""
+    context = click.get_current_context(silent=True)
+    screen = console(color=context.color if context else None, error=True)
+    if quiet or not screen.is_terminal:
+        yield
+        return
+    with screen.status(f"{text} …", spinner="dots"):
+        yield
 
 
 def print_json(data: object) -> None:
@@ -75,3 +89,8 @@ def human_seconds(seconds: float | None) -> str:
     if seconds < 60:
         return f"{seconds:.2f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than line ends and tabs: a model's answer must not steer the terminal."""
+    return "".join(character for character in text if character in "\n\t" or unicodedata.category(character) != "Cc")

@@ -1,0 +1,82 @@
+"""The loop of a chat: read, react or answer, show."""
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from pomona.cli.answering import Source
+from pomona.cli.chat.conversation import Conversation, said
+from pomona.cli.chat.reading import Reader
+from pomona.cli.chat.slash import react
+from pomona.cli.output import human_seconds, printable
+from pomona.cli.streaming import Answer, follow_until_interrupt
+from pomona.core.errors import PomonaError
+
+
+async def chat_loop(source: Source, conversation: Conversation, reader: Reader) -> None:
+    """Talk until the person leaves. Errors of an answer are told, and the talk goes on."""
+    while True:
+        try:
+            line = await reader.read()
+        except KeyboardInterrupt:
+            note("Ctrl-D or /exit leaves.")
+            continue
+        if line is None:
+            return
+        if line.startswith("/"):
+            reaction = react(conversation, line)
+            if reaction.text:
+                note(reaction.text)
+            if reaction.then == "leave":
+                return
+            if reaction.then == "read":
+                continue
+        elif line.strip():
+            conversation.turns.append(said("user", line))
+        else:
+            continue
+        await _answer(source, conversation)
+
+
+async def _answer(source: Source, conversation: Conversation) -> None:
+    """Answer the last turn. After a failure the question is taken back, so that the next request is well formed."""
+    try:
+        answer = await follow_until_interrupt(source.generator.generate(conversation.request()), _shower())
+    except PomonaError as error:
+        conversation.turns.pop()
+        click.secho(f"error: {error.message}", fg="red", err=True)
+        return
+    if answer.text:
+        conversation.turns.append(said("assistant", answer.text))
+        if not answer.text.endswith("\n"):
+            click.echo()
+    elif answer.reason == "cancelled":
+        conversation.turns.pop()
+    note(_speed(answer))
+
+
+def note(text: str) -> None:
+    """A line that is not the model's: dim, and on standard error, so that answers can be redirected."""
+    click.secho(text, dim=True, err=True)
+
+
+def _shower() -> Callable[[str], None]:
+    on_terminal = sys.stdout.isatty()
+
+    def show(text: str) -> None:
+        click.echo(printable(text) if on_terminal else text, nl=False)
+
+    return show
+
+
+def _speed(answer: Answer) -> str:
+    if answer.reason == "cancelled" or answer.usage is None:
+        return "(stopped)"
+    parts = [f"{answer.usage.completion_tokens} tokens"]
+    if answer.tokens_per_second:
+        parts.append(f"{answer.tokens_per_second:.0f} tokens/s")
+    parts.append(f"first after {human_seconds(answer.first_seconds)}" if answer.first_seconds is not None else "no text")
+    if answer.usage.cached_tokens:
+        parts.append(f"{answer.usage.cached_tokens} of {answer.usage.prompt_tokens} prompt tokens from the cache")
+    return " · ".join([*parts, *(["cut at its longest"] if answer.reason == "length" else [])])

@@ -1,0 +1,68 @@
+"""One answer while it streams: its text, its times, and Ctrl-C that stops it."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+from pomona.core.generation import Finished, FinishReason, GenerateEvent, TextDelta, Usage
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What came, and when: seconds from the request to the first text and to the end."""
+
+    text: str = ""
+    reason: FinishReason = "cancelled"
+    stop_sequence: str | None = None
+    usage: Usage | None = None
+    first_seconds: float | None = None
+    total_seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed of decoding, without the time to the first text; None for answers too short to tell."""
+        if self.usage is None or self.first_seconds is None or self.usage.completion_tokens < 2:
+            return None
+        return (self.usage.completion_tokens - 1) / max(self.total_seconds - self.first_seconds, 1e-6)
+
+
+async def follow(events: AsyncGenerator[GenerateEvent], show: Callable[[str], None], answer: Answer) -> None:
+    """Read `events` to the end into `answer`; `show` gets each piece of text. Raises what the generator raises."""
+    start = time.perf_counter()
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case TextDelta():
+                    if event.text and answer.first_seconds is None:
+                        answer.first_seconds = time.perf_counter() - start
+                    answer.text += event.text
+                    show(event.text)
+                case Finished():
+                    answer.reason, answer.stop_sequence, answer.usage = event.reason, event.stop_sequence, event.usage
+                case _:
+                    pass
+            answer.total_seconds = time.perf_counter() - start
+
+
+async def follow_until_interrupt(events: AsyncGenerator[GenerateEvent], show: Callable[[str], None]) -> Answer:
+    """As `follow`; Ctrl-C ends the answer, which then keeps the reason "cancelled", and not the program."""
+    answer = Answer()
+    task = asyncio.ensure_future(follow(events, show, answer))
+    with _interrupting(task):
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+    return answer
+
+
+@contextmanager
+def _interrupting(task: "asyncio.Future[None]"):  # noqa: ANN202 - a context manager
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
