@@ -66,10 +66,10 @@ def _draw(path: str, shape: tuple[int, ...], key: mx.array, *, tied: bool, zero_
     if len(shape) == 1:
         return noise * 0.1 + (0.0 if zero_centred else 1.0)
     fan_in = shape[1] if "conv" in path else shape[-1]
-    return noise * (_gain(path) / fan_in**0.5)
+    return noise * (gain(path) / fan_in**0.5)
 
 
-def _gain(path: str) -> float:
+def gain(path: str) -> float:
     """Sharp attention and a wide spread of logits keep random models from answering every context alike."""
     if "lm_head" in path:
         return 3.0
