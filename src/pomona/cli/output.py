@@ -4,6 +4,7 @@ Rich is imported only when a table is drawn.
 """
 
 import json
+import sys
 import unicodedata
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,14 +40,17 @@ def console(*, color: bool | None, error: bool = False) -> "Console":
     """A rich console that keeps to `color` (False: none; None: where the stream is a terminal)."""
     from rich.console import Console
 
-    return Console(stderr=error, no_color=color is False, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    return Console(stderr=error, no_color=color is False, highlight=False, soft_wrap=error, emoji=False, markup=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, color: bool | None, numeric: Sequence[str] = ()) -> None:
     """A table without frames: columns apart by two spaces, names of `numeric` columns to the right.
 
-    On a terminal long cells fold; elsewhere nothing is cut, so that the output can be searched.
+    On a terminal long cells fold; elsewhere nothing is cut and nothing coloured, so that the output can be searched.
     """
+    if not sys.stdout.isatty():
+        _print_plain_table(columns, rows, numeric)
+        return
     from rich.table import Table
     from rich.text import Text
 
@@ -56,9 +60,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *,
         table.add_column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1]) for cell in row))
-    if not screen.is_terminal:
-        screen.width = max(80, screen.measure(table).maximum)
     screen.print(table)
+
+
+def _print_plain_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], numeric: Sequence[str]) -> None:
+    texts = [list(columns), *([cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in texts) for index in range(len(columns))]
+    for row in texts:
+        cells = zip(columns, row, widths, strict=True)
+        click.echo("  ".join(text.rjust(width) if name in numeric else text.ljust(width) for name, text, width in cells).rstrip())
 
 
 def print_facts(facts: Mapping[str, str]) -> None:

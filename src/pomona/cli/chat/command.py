@@ -14,9 +14,13 @@ DEFAULT_TEMPERATURE = 0.7
 @model_option
 @device_option
 @click.option("-s", "--system", metavar="TEXT", help="System message.")
-@click.option("-t", "--temperature", type=click.FloatRange(0, 10), default=DEFAULT_TEMPERATURE, show_default=True, help="0 is greedy.")
-@click.option("-n", "--max-tokens", type=click.IntRange(1), help="Longest answer in tokens; unset: as far as the context goes.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Same seed, same answers.")
+@click.option(
+    "-t", "--temperature", type=click.FloatRange(0, 10), metavar="X", default=DEFAULT_TEMPERATURE, show_default=True, help="0 is greedy."
+)
+@click.option(
+    "-n", "--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer in tokens; unset: as far as the context goes."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Same seed, same answers.")
 @click.option("--url", metavar="URL", help="Ask the server there. Unset: the local server if it runs, else load the model.")
 @click.option("--alone", is_flag=True, help="Load the model here even if a local server runs.")
 @click.pass_context

@@ -52,12 +52,20 @@ class Wish:
 @model_option
 @device_option
 @click.option("-s", "--system", metavar="TEXT", help="System message.")
-@click.option("-n", "--max-tokens", type=click.IntRange(1), help="Longest answer in tokens; unset: as far as the context goes.")
-@click.option("-t", "--temperature", type=click.FloatRange(0, 10), default=DEFAULT_TEMPERATURE, show_default=True, help="0 is greedy.")
 @click.option(
-    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Keep the most likely tokens up to this probability."
+    "-n", "--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer in tokens; unset: as far as the context goes."
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Same seed, same answer.")
+@click.option(
+    "-t", "--temperature", type=click.FloatRange(0, 10), metavar="X", default=DEFAULT_TEMPERATURE, show_default=True, help="0 is greedy."
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
+    default=1.0,
+    help="Keep the most likely tokens up to this probability.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Same seed, same answer.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be repeated.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without a chat template.")
 @click.option("--url", metavar="URL", help="Ask the server there. Unset: the local server if it runs, else load the model.")
