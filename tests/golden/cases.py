@@ -103,5 +103,9 @@ def load_forward(folder: Path) -> Forward:
     """The model of `folder` as a function from ids (batch, tokens) to float32 logits; quantised weights are expanded."""
     library = cast("Any", importlib.import_module("mlx_lm.utils"))
     module = library.load_model(folder)[0]
-    module.apply(lambda weight: weight if weight.dtype == mx.uint32 else weight.astype(mx.float32))
+    module.apply(_in_float32)
     return cast("Forward", library.dequantize_model(module))
+
+
+def _in_float32(weights: mx.array) -> mx.array:
+    return weights if weights.dtype == mx.uint32 else weights.astype(mx.float32)
