@@ -42,9 +42,14 @@ def run(snippet: Snippet, served: Served, folder: Path) -> subprocess.CompletedP
     code = snippet.code.replace("http://127.0.0.1:11440", served.url).replace("http://127.0.0.1:11441", served.admin_url)
     code = code.replace("scripts/pomona", "pomona")
     interpreter = [sys.executable, "-c", code] if snippet.language == "python" else ["bash", "-euo", "pipefail", "-c", code]
-    return subprocess.run(interpreter, cwd=folder, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False)
+    return subprocess.run(interpreter, cwd=folder, env=environment(served), capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
-def environment() -> dict[str, str]:
+def environment(served: Served) -> dict[str, str]:
+    """As the reader's, with `pomona` on the PATH and the settings that tell it where the server of the tests is."""
     programs = Path(sys.executable).parent
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    ports = {
+        "POMONA_SERVER__PORT": served.url.rpartition(":")[2],
+        "POMONA_SERVER__ADMIN_PORT": served.admin_url.rpartition(":")[2],
+    }
+    return {**os.environ, **ports, "PYTHONPATH": str(ROOT / "src"), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
