@@ -102,6 +102,17 @@ class _Template:
         """Found by trial at the first use: a dozen small renderings, some milliseconds."""
         return find_style(self._source, self._try)
 
+    @cached_property
+    def _no_tools(self) -> list[Fields] | None:
+        """No tools are None, except for templates made for tools only, which walk through them unasked."""
+        try:
+            self._render_given([{"role": "user", "content": "Hello"}], None, {}, answers=True)
+        except TypeError:
+            return []
+        except FAILURES:
+            return None
+        return None
+
     def render(self, conversation: Conversation) -> str:
         fields = message_fields(conversation.messages, self.style)
         if conversation.continue_last_message:
@@ -130,8 +141,11 @@ class _Template:
             return None
 
     def _render(self, messages: Sequence[Fields], tools: Sequence[Fields], options: Mapping[str, object], *, answers: bool) -> str:
-        variables = {"documents": None, **self._rendering.variables, **self._extras(tools), **options}
-        given = {"messages": list(messages), "tools": list(tools) or None, "add_generation_prompt": answers}
+        return self._render_given(messages, list(tools) or self._no_tools, options, answers=answers)
+
+    def _render_given(self, messages: Sequence[Fields], tools: list[Fields] | None, options: Mapping[str, object], *, answers: bool) -> str:
+        variables = {"documents": None, **self._rendering.variables, **self._extras(tools or []), **options}
+        given = {"messages": list(messages), "tools": tools, "add_generation_prompt": answers}
         return render(self._compiled, {**variables, **given}, limits=self._rendering.limits, now=self._rendering.now)
 
     def _extras(self, tools: Sequence[Fields]) -> Mapping[str, object]:
