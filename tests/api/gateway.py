@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -70,6 +70,11 @@ class Gateway:
         admin = create_admin_app(self.directory, self.status, self.settings, self.metrics)
         await serve(public, admin, self.settings.server, on_ready, stop=self.stop)
 
+    @property
+    def never(self) -> asyncio.Event:
+        """An event that nobody sets."""
+        return asyncio.Event()
+
     def reset(self) -> None:
         """Forget all that a test did. Raises AssertionError if work of it is left over."""
         self.clients.close()
@@ -91,6 +96,15 @@ class Gateway:
     def wait_for(self, event: asyncio.Event) -> None:
         """Wait for an event that lives in the gateway's loop."""
         self.call(asyncio.wait_for(event.wait(), timeout=10))
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait until `holds` is true, looking after every turn of the gateway's loop."""
+
+        async def look() -> None:
+            for _ in iter(holds, True):
+                await asyncio.sleep(0)
+
+        self.call(asyncio.wait_for(look(), timeout=10))
 
     def openai(self) -> OpenAI:
         """The official client, without retries."""

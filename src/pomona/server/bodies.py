@@ -1,5 +1,6 @@
 """From the bytes of a request to a checked pydantic model, with errors that name field, value and what is allowed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from pomona.core.errors import InvalidRequest
 from pomona.server.errors import ClientLeft, UnsupportedMediaType
 
+_SUBJECT = re.compile(r"^(Input|String|List|Dictionary) (?=should)")
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARACTERS = 80
 
@@ -34,9 +36,16 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     if declared.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType(f"The body's Content-Type is {declared!r}. Send JSON with 'Content-Type: application/json'.")
     try:
-        return kind.model_validate_json(await request.body())
+        raw = await request.body()
     except ClientDisconnect:
         raise ClientLeft from None
+    return parse_body(raw, kind)
+
+
+def parse_body(raw: bytes, kind: type[Body]) -> Body:
+    """JSON bytes as a `kind`. Raises InvalidRequest."""
+    try:
+        return kind.model_validate_json(raw)
     except ValidationError as error:
         raise _explain(error) from None
 
@@ -68,7 +77,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"The body must be a JSON object with fields; it is {_clip(problem['input'])}."
     if kind == "missing":
         return f"The field {path} is missing."
-    return f"{path} = {_clip(problem['input'])} {message.removeprefix('Input ')}."
+    return f"{path} = {_clip(problem['input'])} {_SUBJECT.sub('', message).replace(' after validation', '')}."
 
 
 def _clip(value: object) -> str:

@@ -103,7 +103,7 @@ class _Gateway:
             await _first(self._halt.stop.wait(), *running)
             await _first(self._finish(running), self._halt.force.wait())
         finally:
-            self._abandon()
+            await self._abandon()
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -129,11 +129,16 @@ class _Gateway:
         self._admin.should_exit = True
         await asyncio.wait(running)
 
-    def _abandon(self) -> None:
+    async def _abandon(self) -> None:
         """Cancel whatever still answers, and drop its connections."""
-        for server in (self._public, self._admin):
-            for task in list(server.server_state.tasks):
+        for state in (self._public.server_state, self._admin.server_state):
+            answers = list(state.tasks)
+            for task in answers:
                 task.cancel()
+            await asyncio.gather(*answers, return_exceptions=True)
+            for connection in list(state.connections):
+                connection.transport.abort()
+        await asyncio.sleep(0)  # a transport lets go of its socket in the loop's next turn
 
 
 class _Server(uvicorn.Server):
