@@ -16,8 +16,9 @@ class Launch(Section):
 
     address: str
     """ZeroMQ address to connect to."""
-    reference: str
-    """The model, as `pomona.models.references` understands it."""
+    model: str
+    """Name to show."""
+    folder: Path
     cache_folder: Path
     heartbeat_seconds: float
     engine: EngineSettings

@@ -1,0 +1,179 @@
+"""The composition root: settings in, a running Pomona out. The only place that wires concrete classes together.
+
+Also the only place that reads the environment. Packages are imported when they are used, so that a command which needs only
+the settings does not wait for a web server.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pomona.core.ports import Generator
+from pomona.core.settings import LoadedSettings, Settings, load_settings
+from pomona.core.status import ModelFacts
+from pomona.core.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from pomona.fleet.client import EngineClient
+    from pomona.fleet.directory import ServedModel
+    from pomona.fleet.generator import Words
+    from pomona.fleet.supervisor import Supervisor
+    from pomona.models.references import ResolvedModel
+    from pomona.server.serving import Urls
+
+PROMPT_THREADS = 4
+ENGINE_COMMAND = (sys.executable, "-P", "-m", "pomona.engine.process")
+"""-P: files in the working folder must not pass for modules."""
+
+
+def read_settings(command_line: dict[str, object], profile: str | None = None) -> LoadedSettings:
+    """All settings from all sources; `command_line` maps dotted names to values. Raises ConfigurationError."""
+    return load_settings(
+        command_line=command_line,
+        environment=os.environ,
+        project_folder=Path.cwd(),
+        user_file=user_file(),
+        profile=profile,
+    )
+
+
+def user_file() -> Path:
+    """The settings file of this user, whether or not it exists."""
+    return _user_folder("XDG_CONFIG_HOME", "Application Support", ".config") / "config.toml"
+
+
+def cache_folder() -> Path:
+    """Where Pomona keeps what it can make again."""
+    return _user_folder("XDG_CACHE_HOME", "Caches", ".cache")
+
+
+def _user_folder(variable: str, on_macos: str, elsewhere: str) -> Path:
+    """$XDG_… where it is set (it must be absolute, says the standard), else what the system's users expect."""
+    chosen = Path(os.environ.get(variable, ""))
+    if chosen.is_absolute():
+        return chosen / "pomona"
+    return Path.home() / (f"Library/{on_macos}" if sys.platform == "darwin" else elsewhere) / "pomona"
+
+
+def load_app(settings: Settings) -> "App":
+    """A Pomona with `settings`, not running yet. Logs go to standard error from now on. Raises ModelNotFound."""
+    configure_logging(settings.logging.level, settings.logging.format)
+    return App(settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A Pomona that answers over HTTP."""
+
+    public_url: str
+    admin_url: str
+    model: str
+    facts: ModelFacts
+
+
+class App:
+    """One Pomona: a model in an engine process, with HTTP (`serve`) or without (`generator`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        from pomona.models.references import resolve
+
+        self.settings = settings
+        self._found = resolve(settings.models.default, settings.models)
+        self.model = self._found.id
+        """The name for `GenerateRequest.model`."""
+
+    @asynccontextmanager
+    async def generator(self) -> AsyncGenerator[Generator]:
+        """The model, loaded, without HTTP. Raises ModelUnusable or EngineFailed."""
+        async with _start_fleet(self.settings, self._found) as fleet:
+            await fleet.engine.loaded()
+            yield fleet.generator
+
+    async def serve(self, on_ready: Callable[[Serving], None], *, stop: asyncio.Event | None = None) -> None:
+        """Serve until SIGINT, SIGTERM or `stop`. HTTP answers while the model loads; `/ready` and `on_ready` tell when it is there.
+
+        Raises ConfigurationError when a port cannot be had, ModelUnusable or EngineFailed when the model cannot be loaded.
+        """
+        from pomona.core.metrics import Metrics
+        from pomona.server.application import create_admin_app, create_public_app
+        from pomona.server.serving import Urls, serve
+
+        settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
+        async with _start_fleet(settings, self._found) as fleet:
+            public = create_public_app(fleet.generator, fleet.served, fleet.served, settings, metrics)
+            admin = create_admin_app(fleet.served, fleet.served, settings, metrics)
+            up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
+            announcing = asyncio.ensure_future(self._announce(fleet, up, on_ready))
+            announcing.add_done_callback(lambda done: halt.set() if not done.cancelled() and done.exception() else None)
+            try:
+                await serve(public, admin, settings.server, up.set_result, stop=halt)
+            finally:
+                announcing.cancel()
+                await asyncio.wait([announcing])
+            if not announcing.cancelled():
+                announcing.result()
+
+    async def _announce(self, fleet: "_Fleet", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
+        facts = await fleet.engine.loaded()
+        urls = await up
+        on_ready(Serving(public_url=urls.public, admin_url=urls.admin, model=self.model, facts=facts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    engine: "Supervisor"
+    generator: Generator
+    served: "ServedModel"
+
+
+@asynccontextmanager
+async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGenerator[_Fleet]:
+    """The default model's engine, started but not loaded yet, and the text side in front of it."""
+    from pomona.fleet.directory import ServedModel, served_names
+    from pomona.fleet.endpoint import sweep_endpoints
+    from pomona.fleet.generator import ModelGenerator, RoutingGenerator
+    from pomona.fleet.supervisor import Supervisor
+
+    sweep_endpoints()
+    spawn = partial(_spawn, settings, model)
+    with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
+        async with Supervisor(model.id, spawn, settings.fleet, max_waiting=settings.engine.max_waiting) as engine:
+            words = await asyncio.get_running_loop().run_in_executor(pool, _load_words, settings, model)
+            names = served_names(model, settings.models)
+            generator = RoutingGenerator(dict.fromkeys(names, ModelGenerator(words, engine, pool)))
+            served = ServedModel(model, names, engine)
+            yield _Fleet(engine=engine, generator=generator, served=served)
+
+
+def _spawn(settings: Settings, model: "ResolvedModel") -> "EngineClient":
+    from pomona.engine.protocol import Launch
+    from pomona.fleet.client import EngineClient
+
+    launch = partial(
+        Launch,
+        model=model.id,
+        folder=model.path,
+        cache_folder=cache_folder(),
+        heartbeat_seconds=settings.fleet.heartbeat_seconds,
+        engine=settings.engine,
+        models=settings.models,
+        logging=settings.logging,
+    )
+    return EngineClient(ENGINE_COMMAND, lambda address: launch(address=address), settings.fleet)
+
+
+def _load_words(settings: Settings, model: "ResolvedModel") -> "Words":
+    from pomona.fleet.generator import Words
+    from pomona.text.templates import load_chat_template
+    from pomona.text.tokenizer_loading import load_tokenizer
+
+    tokenizer = load_tokenizer(model.path)
+    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.models.chat_template)
+    return Words(tokenizer=tokenizer, template=template)

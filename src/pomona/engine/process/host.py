@@ -1,0 +1,115 @@
+"""From the start of an engine process to its end.
+
+The main thread loads the model and runs the device loop. A second thread waits for the end of the gateway, so that no engine
+outlives it, however it ended.
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+from msgspec import structs
+
+from pomona.core.errors import ModelUnusable, PomonaError
+from pomona.core.generation import Prompt, SamplingParams
+from pomona.core.telemetry import configure_logging, get_logger
+from pomona.engine.process.channel import Channel
+from pomona.engine.process.loop import DeviceLoop, SteppedEngine
+from pomona.engine.protocol import Launch, LoadFailed, Loading, Ready
+
+EXIT_LOAD_FAILED, EXIT_ENGINE_FAILED, EXIT_GATEWAY_GONE = 3, 4, 5
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """An engine and what is said of it. `prove` runs a small computation on the device and returns when it is done."""
+
+    engine: SteppedEngine
+    prove: Callable[[], None]
+    ready: Ready
+
+
+def run(load: Callable[[Launch], Loaded]) -> int:
+    """Be an engine process, from the launch on standard input until `Shutdown`; returns the exit code."""
+    launch = Launch.model_validate_json(sys.stdin.buffer.readline())
+    os.dup2(2, 1)  # standard output belongs to the user of the gateway
+    configure_logging(launch.logging.level, launch.logging.format)
+    structlog.contextvars.bind_contextvars(process="engine", model=launch.model)
+    _end_with_the_gateway()
+    _set_signals()
+    channel = Channel(launch.address)
+    try:
+        channel.send(Loading())
+        return _serve(load, launch, channel)
+    finally:
+        channel.close()
+
+
+def _serve(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) -> int:
+    loaded = _load(load, launch, channel)
+    if loaded is None:
+        return EXIT_LOAD_FAILED
+    gc.collect()
+    gc.freeze()  # what loading made stays; the collector need not look at it between steps
+    channel.send(loaded.ready)
+    well = DeviceLoop(loaded.engine, channel, loaded.prove, launch.heartbeat_seconds).run()
+    if well:
+        loaded.engine.close()
+    return 0 if well else EXIT_ENGINE_FAILED
+
+
+def _load(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) -> Loaded | None:
+    """What `load` makes, warmed up; None if it failed and the gateway has been told why."""
+    started = time.monotonic()
+    try:
+        loaded = load(launch)
+        _warm_up(loaded.engine)
+    except PomonaError as error:
+        channel.send(LoadFailed(error.code, error.message))
+        return None
+    except Exception as error:
+        log.exception("loading_failed")
+        channel.send(LoadFailed(ModelUnusable.code, f"Loading {launch.model!r} failed: {type(error).__name__}: {error}"))
+        return None
+    ready = structs.replace(loaded.ready, load_seconds=time.monotonic() - started, stats=loaded.engine.stats())
+    return replace(loaded, ready=ready)
+
+
+def _warm_up(engine: SteppedEngine) -> None:
+    """One token from one token: what is compiled or allocated on first use is so before the first request."""
+    greedy = SamplingParams(temperature=0.0)
+    engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=greedy, max_tokens=1))
+    while engine.has_work:
+        engine.step()
+
+
+def _end_with_the_gateway() -> None:
+    """Standard input ends when the gateway does. On Linux the kernel also kills us then, even in the middle of a native call."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    threading.Thread(target=_wait_for_the_end_of_input, name="gateway-watch", daemon=True).start()
+
+
+def _wait_for_the_end_of_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(EXIT_GATEWAY_GONE)
+
+
+def _set_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the gateway decides
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise SystemExit(0)

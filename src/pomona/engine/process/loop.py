@@ -1,0 +1,151 @@
+"""The device loop: commands in, steps out. It runs in the only thread of the process that touches MLX."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from pomona.core.errors import EngineFailed, PomonaError
+from pomona.core.generation import Prompt, TokenStep
+from pomona.core.telemetry import get_logger
+from pomona.engine.process.channel import Channel
+from pomona.engine.protocol import Add, Cancel, Heartbeat, Pause, Refused, Resume, Row, Shutdown, Stats, Step, ToEngine
+
+COMMANDS_PER_STEP = 256
+QUIET_STEP_SECONDS = 0.1
+"""Steps that made no token, as those of a long prefill, are reported this often."""
+
+log = get_logger(__name__)
+
+
+class Rows(Protocol):
+    """The rows of an engine, by id. Unknown ids are ignored."""
+
+    def add(self, prompt: Prompt, /) -> None:
+        """Queue a row. Raises PomonaError."""
+        ...
+
+    def cancel(self, row_id: str, /) -> None:
+        """Drop a row."""
+        ...
+
+    def close(self) -> None:
+        """Drop all rows and wait for the device."""
+        ...
+
+
+class Pausing(Protocol):
+    """Rows that can wait for their readers. Unknown ids are ignored."""
+
+    def pause(self, row_id: str, /) -> None:
+        """Keep a row, but do not step it."""
+        ...
+
+    def resume(self, row_id: str, /) -> None:
+        """Step a row again."""
+        ...
+
+
+class Stepping(Protocol):
+    """Work, one step at a time."""
+
+    @property
+    def has_work(self) -> bool:
+        """A step would get further."""
+        ...
+
+    def step(self) -> list[tuple[str, TokenStep]]:
+        """One step: what it made, by row."""
+        ...
+
+    def stats(self) -> Stats:
+        """The state after the last step."""
+        ...
+
+
+class SteppedEngine(Rows, Pausing, Stepping, Protocol):
+    """What the loop drives: `pomona.engine.engine.Engine`."""
+
+
+class DeviceLoop:
+    """`prove` runs a small computation on the device and returns when it is done."""
+
+    def __init__(self, engine: SteppedEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._prove = prove
+        self._heartbeat_seconds = heartbeat_seconds
+        self._serving = True
+        self._alive: set[str] = set()
+        self._sent_at = time.monotonic()
+        self._changed = False
+
+    def run(self) -> bool:
+        """Serve until `Shutdown`. False if the engine failed: every row has been refused, and the process had better end."""
+        try:
+            while self._serving:
+                self._obey()
+                self._advance()
+        except Exception as error:
+            log.exception("engine_failed", rows=len(self._alive))
+            self._refuse_all(f"The engine failed while it worked for this request: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _obey(self) -> None:
+        """Take the commands that are there; wait for one while there is nothing to step."""
+        idle = not self._engine.has_work
+        wait_seconds = max(0.0, self._sent_at + self._heartbeat_seconds - time.monotonic()) if idle else 0.0
+        for _ in range(COMMANDS_PER_STEP):
+            command = self._channel.receive(wait_seconds)
+            if command is None or not self._serving:
+                return
+            self._handle(command)
+            wait_seconds = 0.0
+
+    def _handle(self, command: ToEngine) -> None:
+        match command:
+            case Add():
+                self._add(command)
+            case Cancel(id=row_id):
+                self._engine.cancel(row_id)
+                self._alive.discard(row_id)
+                self._changed = True
+            case Pause(id=row_id):
+                self._engine.pause(row_id)
+            case Resume(id=row_id):
+                self._engine.resume(row_id)
+            case Shutdown():
+                self._serving = False
+
+    def _add(self, command: Add) -> None:
+        try:
+            self._engine.add(command.prompt())
+        except PomonaError as error:
+            self._channel.send(Refused(command.id, error.code, error.message))
+        else:
+            self._alive.add(command.id)
+
+    def _advance(self) -> None:
+        """A step if there is work; else a sign of life, where one is due or something changed that the gateway shows."""
+        if not self._serving:
+            return
+        if self._engine.has_work:
+            self._step()
+        elif self._changed or time.monotonic() >= self._sent_at + self._heartbeat_seconds:
+            self._prove()
+            self._send(Heartbeat(self._engine.stats()))
+
+    def _step(self) -> None:
+        rows = [Row.of(row_id, step) for row_id, step in self._engine.step()]
+        self._alive.difference_update(row.id for row in rows if row.finish_reason)
+        if rows or time.monotonic() >= self._sent_at + QUIET_STEP_SECONDS:
+            self._send(Step(rows, self._engine.stats()))
+
+    def _send(self, message: Step | Heartbeat) -> None:
+        self._channel.send(message)
+        self._sent_at = time.monotonic()
+        self._changed = False
+
+    def _refuse_all(self, message: str) -> None:
+        for row_id in self._alive:
+            self._channel.send(Refused(row_id, EngineFailed.code, message))

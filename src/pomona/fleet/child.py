@@ -1,0 +1,73 @@
+"""A child process: started, waited for, ended."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+
+STUBBORN_SECONDS = 3.0
+"""A process that was asked to end gets this long before it is asked harder."""
+
+
+class Child:
+    """Made on a running loop. Its standard input stays open as long as this process lives, and tells it so."""
+
+    def __init__(self, command: Sequence[str], first_line: bytes) -> None:
+        """Start `command` and give it `first_line`. Its standard error is ours."""
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        """The exit code, or minus the number of the signal that ended it."""
+        threading.Thread(target=self._wait, name="child-watch", daemon=True).start()
+        self._tell(first_line)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it now, in whatever state it is."""
+        self._process.kill()
+
+    async def stop(self) -> None:
+        """See it end, with more and more force, and leave no zombie."""
+        for press in (None, self._process.terminate, self._process.kill):
+            if press is not None:
+                press()
+            done, _ = await asyncio.wait([self.exited], timeout=STUBBORN_SECONDS)
+            if done:
+                break
+        await asyncio.shield(self.exited)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _tell(self, line: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended already: `exited` says how
+                stdin.write(line + b"\n")
+                stdin.flush()
+
+    def _wait(self) -> None:
+        code = self._process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everybody who would like to know
+            self._loop.call_soon_threadsafe(self._note_exit, code)
+
+    def _note_exit(self, code: int) -> None:
+        if not self.exited.done():
+            self.exited.set_result(code)
+
+
+def describe_exit(code: int) -> str:
+    """`code` in words: "exited with code 3", "was ended by SIGKILL (…)"."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = {"SIGKILL": " (somebody killed it, or the system ran out of memory)", "SIGABRT": " (the device or a library gave up)"}
+    return f"was ended by {name}{hint.get(name, '')}"

@@ -1,0 +1,182 @@
+"""One engine process, from its start to its end, as a source of tokens."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from pomona.core.errors import Cancelled, EngineFailed, InvalidRequest, Overloaded, PomonaError, error_of
+from pomona.core.generation import Prompt, TokenStep
+from pomona.core.settings import FleetSettings
+from pomona.engine.protocol import (
+    Add,
+    Cancel,
+    Heartbeat,
+    Launch,
+    LoadFailed,
+    Loading,
+    Pause,
+    Ready,
+    Refused,
+    Resume,
+    Row,
+    Shutdown,
+    Stats,
+    Step,
+    ToGateway,
+)
+from pomona.fleet.child import Child, describe_exit
+from pomona.fleet.endpoint import Endpoint
+from pomona.fleet.link import Link
+from pomona.fleet.mailbox import Mailbox
+
+LAST_WORDS_SECONDS = 0.5
+"""After a process has exited by itself, what it said before may still be under way for this long."""
+LaunchAt = Callable[[str], Launch]
+"""Address -> launch."""
+
+
+class EngineClient:
+    """Made on a running loop; `start` once, then `stream`; `stop` always, however it went."""
+
+    def __init__(self, command: Sequence[str], launch_at: LaunchAt, settings: FleetSettings) -> None:
+        self._settings = settings
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[PomonaError] = asyncio.get_running_loop().create_future()
+        """Why the engine is of no use any more."""
+        self.stats = Stats()
+        self.proved_at: float | None = None
+        """When the device last worked, by `time.monotonic`."""
+        self._heard_at = time.monotonic()
+        self.finished_rows = 0
+        self._endpoint = Endpoint()
+        launch = launch_at(self._endpoint.address)
+        self._model = launch.model
+        self._link = Link(self._endpoint.address, self._receive)
+        try:
+            self._child = Child(command, launch.model_dump_json().encode())
+        except OSError as error:
+            self._let_go()
+            raise EngineFailed(f"The engine process of {self._model!r} cannot be started: {error}.") from None
+        self._watches = [asyncio.ensure_future(self._watch_exit())]
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine."""
+        return self._child.pid
+
+    async def start(self) -> Ready:
+        """Wait for the model. Raises what the engine says of a model that cannot be loaded, EngineFailed if it dies or takes too long."""
+        limit = self._settings.load_seconds
+        done, _ = await asyncio.wait([self._loaded, self.ended], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise EngineFailed(f"Loading {self._model!r} took longer than {limit:g} seconds. Raise fleet.load_seconds if it needs more.")
+        if not self._loaded.done():
+            raise self.ended.result()
+        self._watches.append(asyncio.ensure_future(self._watch_silence()))
+        return self._loaded.result()
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
+        """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row."""
+        mailbox = self._open(prompt)
+        try:
+            while True:
+                step = await mailbox.take()
+                yield step
+                if step.finish_reason is not None:
+                    return
+        finally:
+            del self._mailboxes[prompt.id]
+            if not mailbox.finished:
+                self._link.send(Cancel(prompt.id))
+
+    async def stop(self) -> None:
+        """End the process and every stream; leave nothing behind."""
+        self._end(Cancelled("Pomona is shutting down and did not finish this answer. Send the request again."))
+        self._link.send(Shutdown())
+        try:
+            await self._child.stop()
+        finally:
+            for watch in self._watches:
+                watch.cancel()
+            self._let_go()
+
+    def _open(self, prompt: Prompt) -> Mailbox:
+        if self.ended.done():
+            raise error_of(self.ended.result().code, self.ended.result().message)
+        if prompt.id in self._mailboxes:
+            raise InvalidRequest(f"A request with the id {prompt.id!r} is running already. Choose another id.")
+        if self._link.congested:
+            raise Overloaded("The engine does not take requests at the moment. Try again in a second.")
+        mailbox = Mailbox(
+            self._settings.reader_high_water,
+            pause=lambda: self._link.send(Pause(prompt.id)),
+            resume=lambda: self._link.send(Resume(prompt.id)),
+        )
+        self._mailboxes[prompt.id] = mailbox
+        self._link.send(Add.of(prompt))
+        return mailbox
+
+    def _receive(self, message: ToGateway) -> None:
+        match message:
+            case Step(rows=rows, stats=stats):
+                self._note_proof(stats)
+                for row in rows:
+                    self._deliver(row)
+            case Heartbeat(stats=stats):
+                self._note_proof(stats)
+            case Refused(id=prompt_id, code=code, message=text):
+                if prompt_id in self._mailboxes:
+                    self._mailboxes[prompt_id].fail(error_of(code, text))
+            case Loading():
+                self._endpoint.remove()
+            case Ready(stats=stats):
+                self._note_proof(stats)
+                self._loaded.set_result(message)
+            case LoadFailed(code=code, message=text):
+                self._end(error_of(code, text))
+
+    def _deliver(self, row: Row) -> None:
+        mailbox = self._mailboxes.get(row.id)
+        if mailbox is not None:
+            mailbox.put(row)
+            self.finished_rows += row.finish_reason is not None
+
+    def _note_proof(self, stats: Stats) -> None:
+        self.stats = stats
+        self.proved_at = self._heard_at = time.monotonic()
+
+    def _end(self, error: PomonaError) -> None:
+        """From now on every stream fails with `error`, but for those that failed or finished before."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+            for mailbox in self._mailboxes.values():
+                mailbox.fail(error)
+
+    def _let_go(self) -> None:
+        self._link.close()
+        self._endpoint.remove()
+
+    async def _watch_exit(self) -> None:
+        code = await asyncio.shield(self._child.exited)
+        if code > 0:  # it ended itself, and said why
+            await asyncio.wait([self.ended], timeout=LAST_WORDS_SECONDS)
+        self._link.take()
+        doing = "while it worked. Send the request again." if self._loaded.done() else "while it loaded the model. Its log says more."
+        self._end(EngineFailed(f"The engine process of {self._model!r} {describe_exit(code)} {doing}"))
+
+    async def _watch_silence(self) -> None:
+        """A process that says nothing at all hangs, unless it was this process that slept."""
+        limit = self._settings.hang_seconds
+        interval = min(1.0, limit / 4)
+        while not self.ended.done():
+            went_to_sleep = time.monotonic()
+            await asyncio.sleep(interval)
+            overslept = time.monotonic() - went_to_sleep - interval
+            if overslept > interval:
+                self._heard_at += overslept
+            if time.monotonic() - self._heard_at > limit:
+                self._end(
+                    EngineFailed(f"The engine process of {self._model!r} hung: silent for {limit:g} seconds. Send the request again.")
+                )
+                self._child.kill()

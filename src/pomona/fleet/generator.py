@@ -1,0 +1,74 @@
+"""Requests in words to events in words: the text side before and behind an engine, and the choice of the model by name."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from pomona.core.errors import ModelNotFound
+from pomona.core.generation import GenerateEvent, GenerateRequest, Started
+from pomona.core.ports import Generator, TokenSource
+from pomona.core.status import ModelFacts
+from pomona.text.output import TextOutput
+from pomona.text.prompt import PromptBuilder
+from pomona.text.templates import ChatTemplate
+from pomona.text.tokenizer import Tokenizer
+
+
+class Engine(TokenSource, Protocol):
+    """A token source that knows its limits once it is there."""
+
+    async def facts(self) -> ModelFacts:
+        """Facts of the loaded model. Waits for it, within bounds; raises NotReady, or why it cannot be loaded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How a model reads and writes."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+
+
+class ModelGenerator:
+    """A Generator for one model. Prompts are built in `pool`, because tokenising a long text takes a while."""
+
+    def __init__(self, words: Words, engine: Engine, pool: Executor) -> None:
+        self._words = words
+        self._engine = engine
+        self._pool = pool
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
+        """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
+        facts = await self._engine.facts()
+        builder = PromptBuilder(self._words.tokenizer, self._words.template, max_context=facts.max_context, vocabulary=facts.vocabulary)
+        prompt = await asyncio.get_running_loop().run_in_executor(self._pool, builder.build, request)
+        prompt_tokens = len(prompt.token_ids)
+        yield Started(prompt_tokens=prompt_tokens)
+        output = TextOutput(self._words.tokenizer, request, prompt_tokens)
+        async with aclosing(self._engine.stream(prompt)) as steps:
+            async for step in steps:
+                for event in output.push(step):
+                    yield event
+                if output.finished:
+                    return
+
+
+class RoutingGenerator:
+    """A Generator that hands each request to the one that its model's name stands for."""
+
+    def __init__(self, generators: Mapping[str, Generator]) -> None:
+        self._generators = generators
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
+        """Answer `request`. Raises ModelNotFound, naming the models that there are."""
+        generator = self._generators.get(request.model)
+        if generator is None:
+            names = ", ".join(repr(name) for name in self._generators)
+            raise ModelNotFound(f"There is no model {request.model!r} here. Available: {names}.", param="model")
+        async with aclosing(generator.generate(request)) as events:
+            async for event in events:
+                yield event

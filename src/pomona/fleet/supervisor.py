@@ -1,0 +1,170 @@
+"""One model's engine, kept alive: started, watched, started again."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from msgspec import structs
+
+from pomona.core.errors import NotReady, Overloaded, PomonaError, error_of
+from pomona.core.generation import Prompt, TokenStep
+from pomona.core.settings import FleetSettings
+from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
+from pomona.core.telemetry import get_logger
+from pomona.engine.protocol import Ready, Stats
+from pomona.fleet.client import EngineClient
+
+LONGEST_PAUSE_SECONDS = 30.0
+log = get_logger(__name__)
+
+
+class Supervisor:
+    """A token source that outlives its processes. `async with` starts and ends it; `spawn` starts one process.
+
+    The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time
+    and after growing pauses when that does not help.
+    """
+
+    def __init__(self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, max_waiting: int) -> None:
+        self._model = model
+        self._spawn = spawn
+        self._settings = settings
+        self._max_waiting = max_waiting
+        self._waiting = 0
+        self._state: EngineState = "loading"
+        self._settled = asyncio.Event()
+        self._client: EngineClient | None = None
+        self._facts: ModelFacts | None = None
+        self._problem: PomonaError | None = None
+        self._restarts = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Supervisor":
+        self._task = asyncio.ensure_future(self._keep_alive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def loaded(self) -> ModelFacts:
+        """Wait until the model is loaded, however long that takes. Raises what went wrong."""
+        await self._settled.wait()
+        if self._facts is None or self._state == "failed":
+            raise self._failure()
+        return self._facts
+
+    async def facts(self) -> ModelFacts:
+        """The facts of the loaded model. Waits like `stream`."""
+        await self._ready_client()
+        if self._facts is None:
+            raise self._failure()
+        return self._facts
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
+        """Continue `prompt`. While the engine loads or restarts it waits for at most `fleet.ready_wait_seconds`, then raises NotReady."""
+        client = await self._ready_client()
+        async with aclosing(client.stream(prompt)) as steps:
+            async for step in steps:
+                yield step
+
+    def report(self) -> EngineReport:
+        """How the engine is, from what it said last."""
+        client = self._client
+        proved_at = None if client is None else client.proved_at
+        return EngineReport(
+            model=self._model,
+            state=self._state,
+            seconds_since_step=None if proved_at is None else time.monotonic() - proved_at,
+            restarts=self._restarts,
+            counters=_counters(Stats() if client is None else client.stats),
+            facts=self._facts,
+            problem=None if self._problem is None else self._problem.message,
+        )
+
+    async def _ready_client(self) -> EngineClient:
+        if not self._settled.is_set():
+            await self._wait_until_settled()
+        if self._state != "ready" or self._client is None:
+            raise self._failure()
+        return self._client
+
+    async def _wait_until_settled(self) -> None:
+        if self._waiting >= self._max_waiting:
+            raise Overloaded(f"{self._waiting} requests wait for the engine already. Try again later or raise engine.max_waiting.")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.ready_wait_seconds):
+                await self._settled.wait()
+        except TimeoutError:
+            raise NotReady(f"The engine of {self._model!r} is {self._state}. Try again in a few seconds.") from None
+        finally:
+            self._waiting -= 1
+
+    def _failure(self) -> PomonaError:
+        if self._problem is None:
+            return NotReady(f"The engine of {self._model!r} is {self._state}. Try again in a few seconds.")
+        return error_of(self._problem.code, self._problem.message)
+
+    async def _keep_alive(self) -> None:
+        failures = 0
+        while True:
+            finished_rows = await self._live_once()
+            failures = 1 if finished_rows else failures + 1
+            if self._facts is None or failures > self._settings.max_restarts:
+                return self._give_up(failures)
+            self._restarts += 1
+            log.warning("engine_restarts", model=self._model, problem=self._failure().message, in_a_row=failures)
+            await asyncio.sleep(_pause_seconds(failures))
+
+    async def _live_once(self) -> int:
+        """The life of one process; returns how many answers it finished."""
+        client: EngineClient | None = None
+        try:
+            client = self._client = self._spawn()
+            self._note_ready(await client.start(), client.pid)
+            self._problem = await asyncio.shield(client.ended)
+        except PomonaError as error:
+            self._problem = error
+        finally:
+            self._settled.clear()
+            self._state = "loading" if self._facts is None else "restarting"
+            self._client = None
+            if client is not None:
+                await client.stop()
+        return client.finished_rows if client is not None else 0
+
+    def _note_ready(self, ready: Ready, pid: int) -> None:
+        self._facts = ModelFacts(
+            architecture=ready.architecture,
+            device=ready.device,
+            max_context=ready.max_context,
+            vocabulary=ready.vocabulary,
+            weight_bytes=ready.weight_bytes,
+            kv_budget_bytes=ready.kv_budget_bytes,
+            load_seconds=ready.load_seconds,
+            warnings=tuple(ready.warnings),
+        )
+        self._problem = None
+        self._state = "ready"
+        self._settled.set()
+        log.info("engine_ready", model=self._model, pid=pid, device=ready.device, load_seconds=round(ready.load_seconds, 3))
+        for warning in ready.warnings:
+            log.warning("engine_warning", model=self._model, warning=warning)
+
+    def _give_up(self, failures: int) -> None:
+        problem = self._failure()
+        log.error("engine_failed", model=self._model, problem=problem.message, in_a_row=failures)
+        self._state = "failed"
+        self._settled.set()
+
+
+def _counters(stats: Stats) -> EngineCounters:
+    return EngineCounters(**structs.asdict(stats))
+
+
+def _pause_seconds(failures: int) -> float:
+    """0, 0.5, 1, 2, 4, … after the first, second, third, … failure in a row."""
+    return 0.0 if failures <= 1 else min(LONGEST_PAUSE_SECONDS, 2.0 ** (failures - 3))
