@@ -1,0 +1,202 @@
+"""An optimised BLAS under MLX on Linux CPUs, put there before MLX is imported.
+
+MLX's wheel for Linux links the reference BLAS, 2 to 5 GFLOP/s where 100 and more are possible. The dynamic linker takes the first
+`cblas_sgemm` that it meets, so a library loaded with RTLD_GLOBAL before MLX comes first. Three routes, best first:
+
+shim    `sgemm.c`, compiled once into the cache, in front of the library: few rows in its own loop, the rest in the library
+direct  no C compiler: a system library that exports `cblas_sgemm` itself
+rebound no C compiler and only scipy-openblas32, whose symbols have a prefix: MLX's import slot is pointed at it (`slots.py`)
+"""
+
+import ctypes
+import hashlib
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pomona.models.device import usable_cores
+from pomona.models.slots import point_import_at
+
+BlasMode = Literal["auto", "system", "bundled", "off"]
+BlasKind = Literal["system", "bundled", "off", "missing", "late", "platform"]
+Route = Literal["shim", "direct", "rebound", "none"]
+
+SYSTEM_LIBRARIES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so", "libblis.so.4")
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = (("-O3", "-march=native", "-fopenmp"), ("-O3", "-march=native"), ("-O2",))
+COMPILE_SECONDS = 60
+ADVICE = (
+    "Generation on this CPU will be about 20 times slower than it could be. "
+    "Install one with `pip install scipy-openblas32` or `apt-get install libopenblas0-pthread`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlasReport:
+    """What MLX multiplies with. `kind` is "platform" where nothing had to be done (macOS: Accelerate)."""
+
+    kind: BlasKind
+    library: str = ""
+    route: Route = "none"
+    threads: int = 0
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Library:
+    kind: Literal["system", "bundled"]
+    path: str
+    prefix: str
+    handle: ctypes.CDLL
+
+    def address(self, name: str) -> int:
+        """Address of a function, given without the library's prefix; 0 where there is none."""
+        try:
+            function = self.handle[f"{self.prefix}{name}"]
+        except AttributeError:
+            return 0
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str] = COMPILERS) -> BlasReport:
+    """Put a fast BLAS under the MLX that this process will import. Call it before `import mlx`; it never raises for what is missing.
+
+    `cache_folder` gets the compiled shim; several processes may start at once. The report's warning says what to do if the result
+    is slow.
+    """
+    if sys.platform != "linux":
+        return BlasReport(kind="platform")
+    if mode == "off":
+        return BlasReport(kind="off")
+    if "mlx.core" in sys.modules:
+        return BlasReport(
+            kind="late", warning="MLX was imported before its BLAS was chosen, so it keeps the slow one. Choose the BLAS first."
+        )
+    library = _find_library(mode)
+    if library is None:
+        return BlasReport(kind="missing", warning=f"No {_wanted(mode)} was found under MLX. {ADVICE}")
+    threads = _limit_threads(library)
+    route, warning = _interpose(library, threads, cache_folder, compilers)
+    return BlasReport(kind=library.kind, library=library.path, route=route, threads=threads, warning=warning)
+
+
+def _wanted(mode: BlasMode) -> str:
+    return {"system": "system BLAS (OpenBLAS, MKL)", "bundled": "scipy-openblas32"}.get(mode, "optimised BLAS")
+
+
+def _find_library(mode: BlasMode) -> _Library | None:
+    if mode in ("auto", "system"):
+        for name in SYSTEM_LIBRARIES:
+            library = _open("system", name, "")
+            if library is not None:
+                return library
+    return _open_bundled() if mode in ("auto", "bundled") else None
+
+
+def _open_bundled() -> _Library | None:
+    spec = importlib.util.find_spec("scipy_openblas32")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / "lib" / "libscipy_openblas.so"
+    return _open("bundled", str(path), "scipy_")
+
+
+def _open(kind: Literal["system", "bundled"], path: str, prefix: str) -> _Library | None:
+    """The library, if it can be loaded and really has both products."""
+    try:
+        handle = ctypes.CDLL(path, mode=ctypes.RTLD_LOCAL)
+    except OSError:
+        return None
+    library = _Library(kind=kind, path=path, prefix=prefix, handle=handle)
+    return library if library.address("cblas_sgemm") and library.address("cblas_sgemv") else None
+
+
+def _limit_threads(library: _Library) -> int:
+    """Use no more threads than this process may use cores (containers), and fewer where OPENBLAS_NUM_THREADS says so."""
+    cores = usable_cores()
+    if not (library.address("openblas_get_num_threads") and library.address("openblas_set_num_threads")):
+        return cores
+    threads = min(cores, int(library.handle[f"{library.prefix}openblas_get_num_threads"]()))
+    library.handle[f"{library.prefix}openblas_set_num_threads"](threads)
+    return threads
+
+
+def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: Iterable[str]) -> tuple[Route, str]:
+    shim = _compiled_shim(cache_folder, compilers)
+    if shim is not None:
+        _wait_passively()
+        handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
+        gemm, gemv = (ctypes.c_void_p(library.address(name)) for name in ("cblas_sgemm", "cblas_sgemv"))
+        handle["pomona_bind"](gemm, gemv, ctypes.c_int(threads))
+        return "shim", ""
+    slower = "No C compiler (cc, gcc, clang) works here: decoding few rows is slower than it could be. Install one, such as gcc."
+    if library.kind == "system":
+        ctypes.CDLL(library.path, mode=ctypes.RTLD_GLOBAL)
+        return "direct", slower
+    if point_import_at("mlx", "lib/libmlx.so", "cblas_sgemm", library.address("cblas_sgemm")):
+        return "rebound", slower
+    return "none", f"scipy-openblas32 is here, but could not be put under MLX without a C compiler. Install one, such as gcc. {ADVICE}"
+
+
+def _wait_passively() -> None:
+    """Tell the OpenMP runtime, which reads the C environment when it is loaded, that idle threads sleep instead of spinning."""
+    ctypes.CDLL(None)["setenv"](b"OMP_WAIT_POLICY", b"passive", ctypes.c_int(0))
+
+
+def _compiled_shim(cache_folder: Path, compilers: Iterable[str]) -> Path | None:
+    """The shim for this source and processor, from the cache or compiled now; None where no compiler works."""
+    source = files("pomona.models").joinpath("sgemm.c").read_bytes()
+    key = hashlib.sha256(source + _processor().encode()).hexdigest()[:16]
+    target = cache_folder / f"pomona-sgemm-{key}.so"
+    if _loads(target):
+        return target
+    try:
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder) as folder:
+            return target if _compile(source, Path(folder), target, compilers) else None
+    except OSError:
+        return None
+
+
+def _processor() -> str:
+    """What -march=native depends on: a cache on a shared disk must not serve another machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    facts = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return "\n".join((platform.machine(), *sorted(facts)))
+
+
+def _compile(source: bytes, folder: Path, target: Path, compilers: Iterable[str]) -> bool:
+    """Compile in `folder`, then move into place in one step, so that concurrent starts never see half a file."""
+    text, built = folder / "sgemm.c", folder / "sgemm.so"
+    text.write_bytes(source)
+    found = [path for name in compilers if (path := shutil.which(name))]
+    for compiler in found:
+        for flags in FLAGS:
+            command = [compiler, *flags, "-shared", "-fPIC", "-o", str(built), str(text)]
+            try:
+                result = subprocess.run(command, capture_output=True, timeout=COMPILE_SECONDS, check=False)
+            except (OSError, subprocess.TimeoutExpired):
+                continue
+            if result.returncode == 0 and _loads(built):
+                built.replace(target)
+                return True
+    return False
+
+
+def _loads(path: Path) -> bool:
+    """Whether the file is there and is a library of this system. Loading is by file, so a later move does not matter."""
+    try:
+        return path.is_file() and bool(ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)["pomona_bind"])
+    except (OSError, AttributeError):
+        return False

@@ -1,0 +1,78 @@
+"""Every model that can be named on this machine, with what its files say. No MLX in here: the gateway lists models too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.core.errors import PomonaError
+from pomona.core.settings import ModelsSettings
+from pomona.models.hub_cache import cached_repositories
+from pomona.models.references import BUNDLED, ModelKind, ResolvedModel, named_folders, resolve
+from pomona.models.validation import FolderFacts, inspect_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """One name. Either `facts` or `problem` is there: a broken model is listed with the reason, so that it can be mended."""
+
+    id: str
+    kind: ModelKind | None
+    path: Path | None
+    alias_of: str | None = None
+    facts: FolderFacts | None = None
+    problem: str | None = None
+    created: int = 0
+    """Time of the config file, in Unix seconds."""
+
+
+def list_models(settings: ModelsSettings, *, hub_cache: Path | None = None) -> list[CatalogEntry]:
+    """All names: aliases, the bundled model, subfolders of `models.folders`, the Hugging Face cache; each name once, in this order.
+
+    Repositories in the cache that hold no language model of a known architecture are left out: others use that cache as well.
+    """
+    names = [*settings.aliases, BUNDLED, *(path.name for path in named_folders(settings))]
+    entries = [describe(name, settings, hub_cache=hub_cache) for name in dict.fromkeys(names)]
+    return [*entries, *_cached_models(settings, {entry.id for entry in entries}, hub_cache)]
+
+
+def describe(reference: str, settings: ModelsSettings, *, hub_cache: Path | None = None) -> CatalogEntry:
+    """One model by any reference that `resolve` understands. What is wrong with it is in `problem`, not raised."""
+    target = settings.aliases.get(reference)
+    alias_of = target if target != reference else None
+    try:
+        resolved = resolve(reference, settings, hub_cache=hub_cache)
+    except PomonaError as error:
+        return CatalogEntry(id=reference, kind=None, path=None, alias_of=alias_of, problem=error.message)
+    return _describe_resolved(resolved, alias_of)
+
+
+def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> CatalogEntry:
+    facts, problem = None, None
+    try:
+        facts = inspect_folder(resolved.path)
+    except PomonaError as error:
+        problem = error.message
+    return CatalogEntry(
+        id=resolved.id,
+        kind=resolved.kind,
+        path=resolved.path,
+        alias_of=alias_of,
+        facts=facts,
+        problem=problem,
+        created=_time_of(resolved.path / "config.json"),
+    )
+
+
+def _cached_models(settings: ModelsSettings, known: set[str], hub_cache: Path | None) -> Iterator[CatalogEntry]:
+    for name in cached_repositories(hub_cache):
+        if name not in known:
+            entry = describe(name, settings, hub_cache=hub_cache)
+            if entry.facts is not None:
+                yield entry
+
+
+def _time_of(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return 0
