@@ -173,7 +173,7 @@ class _Template:
                 raise UnsupportedField(
                     "This model's chat template has no place for tool calls. Write them into the text of the message.", param="messages"
                 )
-        for role in self.style.lost & {message.role for message in conversation.messages}:
+        for role in (self.style.lost - {"user"}) & {message.role for message in conversation.messages}:
             without = [message for message in conversation.messages if message.role != role]
             if self._same(rendered, replace(conversation, messages=without)):
                 raise UnsupportedField(

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_sentencepiece_decoding_is_that_of_the_library(text: str) -> None:
 
 def test_broken_bytes_become_one_replacement_and_spare_their_neighbours() -> None:
     stories = tokenizer(STORIES)
-    euro, first_of_emoji = [stories.encode("€", add_special_tokens=False)[-3:], stories.encode("😀", add_special_tokens=False)[-4]]
+    euro = stories.encode("€", add_special_tokens=False)[-3:]
+    first_of_emoji = stories.encode("😀", add_special_tokens=False)[-4]
     assert stories.decode([*euro, first_of_emoji]) == "€\ufffd"
 
 
@@ -130,7 +132,7 @@ def test_many_threads_get_what_one_gets() -> None:
     for folder in FOLDERS:
         shared = load_tokenizer(folder)
         with ThreadPoolExecutor(8) as pool:
-            ids = list(pool.map(lambda text, shared=shared: shared.encode(text, add_special_tokens=False), samples))
+            ids = list(pool.map(partial(shared.encode, add_special_tokens=False), samples))
             assert list(pool.map(shared.decode, ids)) == samples
 
 
