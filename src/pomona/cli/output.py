@@ -90,6 +90,14 @@ def human_bytes(size: int | None) -> str:
     return f"{amount:.1f} TiB"
 
 
+def human_count(count: int) -> str:
+    """1234567 -> '1.2 M'."""
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count)
+
+
 def human_seconds(seconds: float | None) -> str:
     """0.0123 -> '12.3 ms'; 90 -> '1 min 30 s'; None -> '?'."""
     if seconds is None:

@@ -15,11 +15,6 @@ from pomona.ops.sse import payloads
 
 # Reading waits for as long as a long prompt takes; a server that does not even accept is not there.
 TIMEOUT = httpx.Timeout(connect=5.0, read=600.0, write=30.0, pool=5.0)
-_BY_CODE: Mapping[str, type[errors.PomonaError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.PomonaError) and kind is not errors.PomonaError
-}
 
 
 class RemoteGenerator:
@@ -90,7 +85,7 @@ def error_from(document: bytes, status: int) -> errors.PomonaError:
         code, message = str(told.get("code")), str(told["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return errors.EngineFailed(f"The server answered with status {status} and no reason. Is it an OpenAI-compatible server?")
-    return _BY_CODE.get(code, errors.EngineFailed)(message)
+    return errors.error_of(code, message)
 
 
 class _Answer:

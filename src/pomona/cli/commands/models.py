@@ -1,0 +1,120 @@
+"""`pomona models:list` and `pomona models:show`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pomona.cli.options import PomonaCommand, invocation_of, json_option
+
+if TYPE_CHECKING:
+    from pomona.cli.output import Cell
+    from pomona.models.catalog import CatalogEntry
+
+KINDS = {"bundled": "bundled", "folder": "folder", "hub": "Hugging Face cache", None: "?"}
+
+
+@click.command(cls=PomonaCommand)
+@json_option
+@click.pass_context
+def list_models(context: click.Context, as_json: bool) -> None:
+    """List the models on this machine: aliases, the bundled one, folders of models.folders, the Hugging Face cache."""
+    from pomona.cli.output import print_json, print_table
+    from pomona.models.catalog import list_models as look_up
+
+    settings = invocation_of(context).settings(log_level="warning").settings
+    entries = look_up(settings.models)
+    if as_json:
+        print_json([document(entry, default=settings.models.default) for entry in entries])
+        return
+    rows = [_row(entry, default=settings.models.default) for entry in entries]
+    columns = ("model", "kind", "architecture", "parameters", "size", "weights", "context")
+    print_table(columns, rows, color=context.color, numeric=("parameters", "size", "context"))
+    for entry in entries:
+        if entry.problem:
+            click.echo(f"{click.style(f'{entry.id} cannot be used:', fg='red')} {entry.problem}", err=True)
+
+
+@click.command(cls=PomonaCommand)
+@click.argument("name", required=False)
+@json_option
+@click.pass_context
+def show_model(context: click.Context, name: str | None, as_json: bool) -> None:
+    """Show what is known of NAME: an alias, a name from models:list, a folder, or a repository in the Hugging Face cache.
+
+    Without NAME, the default model.
+    """
+    from pomona.cli.output import print_facts, print_json
+    from pomona.models.catalog import describe
+    from pomona.models.references import resolve
+
+    settings = invocation_of(context).settings(log_level="warning").settings
+    wanted = name or settings.models.default
+    resolve(wanted, settings.models)
+    entry = describe(wanted, settings.models)
+    if as_json:
+        print_json(document(entry, default=settings.models.default))
+    else:
+        print_facts(_lines(entry))
+    if entry.problem:
+        context.exit(1)
+
+
+def document(entry: "CatalogEntry", *, default: str) -> dict[str, object]:
+    """An entry as plain data; sizes in bytes."""
+    facts = entry.facts
+    return {
+        "id": entry.id,
+        "default": entry.id == default,
+        "kind": entry.kind,
+        "path": str(entry.path) if entry.path else None,
+        "alias_of": entry.alias_of,
+        "created": entry.created,
+        "problem": entry.problem,
+        "architecture": facts.architecture if facts else None,
+        "model_type": facts.model_type if facts else None,
+        "parameters": facts.parameters if facts else None,
+        "weight_bytes": facts.weight_bytes if facts else None,
+        "dtype": facts.dtype if facts else None,
+        "quantization": facts.quantization if facts else None,
+        "max_context": facts.max_context if facts else None,
+        "vocabulary": facts.vocabulary if facts else None,
+        "has_chat_template": facts.has_chat_template if facts else None,
+    }
+
+
+def _row(entry: "CatalogEntry", *, default: str) -> "list[str | Cell]":
+    from pomona.cli.output import human_bytes, human_count
+
+    name: Cell = (f"{entry.id} (default)", "bold") if entry.id == default else (entry.id, "")
+    kind = f"alias of {entry.alias_of}" if entry.alias_of else KINDS[entry.kind]
+    if entry.facts is None:
+        return [name, kind, ("cannot be used", "red"), "", "", "", ""]
+    facts = entry.facts
+    weights = facts.quantization or facts.dtype
+    context = str(facts.max_context) if facts.max_context else "?"
+    return [name, kind, facts.architecture, human_count(facts.parameters), human_bytes(facts.weight_bytes), weights, context]
+
+
+def _lines(entry: "CatalogEntry") -> dict[str, str]:
+    from pomona.cli.output import human_bytes, human_count
+
+    lines = {"model": entry.id, "kind": KINDS[entry.kind]}
+    if entry.alias_of:
+        lines["alias of"] = entry.alias_of
+    if entry.path:
+        lines["folder"] = str(entry.path)
+    if entry.problem:
+        lines["problem"] = click.style(entry.problem, fg="red")
+    if entry.facts is None:
+        return lines
+    facts = entry.facts
+    return {
+        **lines,
+        "architecture": f"{facts.architecture} ({facts.model_type})",
+        "parameters": human_count(facts.parameters),
+        "size": human_bytes(facts.weight_bytes),
+        "weights": f"{facts.dtype}, {facts.quantization}" if facts.quantization else facts.dtype,
+        "context": f"{facts.max_context} tokens" if facts.max_context else "not said in its files",
+        "vocabulary": f"{facts.vocabulary} tokens" if facts.vocabulary else "not said in its files",
+        "chat template": "yes" if facts.has_chat_template else "no: `pomona generate --raw` continues text",
+    }
