@@ -31,7 +31,7 @@ def test_the_first_command_answers(clone: Path, with_uv: bool) -> None:
         uv = shutil.which("uv")
         assert uv is not None, "put uv on the PATH to run this test"
         environment["PATH"] = f"{Path(uv).parent}:{SYSTEM_PATH}"
-    for arguments, expected in ((["--version"], "pomona 0."), (["generate", "Hello! Who are you?", "--temperature", "0"], "Pomona")):
+    for arguments, expected in ((["--version"], "pomona 0."), (["generate", "Hello! Who are you?", "--temperature", "0"], "tiny model")):
         command = [clone / "scripts" / "pomona", *arguments]
         result = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
         assert result.returncode == 0, result.stderr
