@@ -1,0 +1,105 @@
+"""An engine process with a double in place of the model: it counts. Run as a script, it is started like the real one.
+
+A row's first token is the length of its prompt, each next one is one more. Prompts that hold a special token make it misbehave,
+and so do models of special names.
+"""
+
+import os
+import threading
+import time
+
+from pomona.core.errors import ContextOverflow, ModelUnusable
+from pomona.core.generation import Prompt, TokenStep
+from pomona.engine.process.host import Loaded, run
+from pomona.engine.protocol import Launch, Ready, Stats
+
+CRASH, ABORT, HANG, REFUSE = 9001, 9002, 9003, 9004
+STEP_SECONDS = 0.0005
+
+
+class CountingEngine:
+    """The protocol of `pomona.engine.engine.Engine`. A row holds one page; `waiting` counts the paused ones."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Prompt] = {}
+        self.made: dict[str, int] = {}
+        self.paused: set[str] = set()
+        self.steps = 0
+
+    def add(self, prompt: Prompt) -> None:
+        if REFUSE in prompt.token_ids:
+            raise ContextOverflow(f"A prompt of {len(prompt.token_ids)} tokens is too long for the double.")
+        self.rows[prompt.id] = prompt
+        self.made[prompt.id] = 0
+
+    def cancel(self, id: str) -> None:
+        self.rows.pop(id, None)
+        self.paused.discard(id)
+
+    def pause(self, id: str) -> None:
+        self.paused |= {id} & self.rows.keys()
+
+    def resume(self, id: str) -> None:
+        self.paused.discard(id)
+
+    @property
+    def has_work(self) -> bool:
+        return any(id not in self.paused for id in self.rows)
+
+    def step(self) -> list[tuple[str, TokenStep]]:
+        self.steps += 1
+        time.sleep(STEP_SECONDS)  # the device works
+        return [(id, self._next(prompt)) for id, prompt in list(self.rows.items()) if id not in self.paused]
+
+    def stats(self) -> Stats:
+        rows, paused = len(self.rows), len(self.paused)
+        return Stats(steps=self.steps, running=rows - paused, waiting=paused, pages_used=rows, pages_total=64)
+
+    def close(self) -> None:
+        self.rows.clear()
+
+    def _next(self, prompt: Prompt) -> TokenStep:
+        if CRASH in prompt.token_ids:
+            raise RuntimeError("the double was told to crash")
+        if ABORT in prompt.token_ids:
+            os.abort()
+        if HANG in prompt.token_ids:
+            threading.Event().wait()
+        token_id = len(prompt.token_ids) + self.made[prompt.id]
+        self.made[prompt.id] += 1
+        last = self.made[prompt.id] == prompt.max_tokens
+        if last:
+            self.cancel(prompt.id)
+        return TokenStep(token_ids=(token_id,), finish_reason="length" if last else None)
+
+
+def load(launch: Launch) -> Loaded:
+    """A model named `unusable` cannot be loaded, `broken` surprises, `dies` ends the process, `slow` takes for ever."""
+    match launch.model:
+        case "unusable":
+            raise ModelUnusable(f"The folder {str(launch.folder)!r} holds no model.")
+        case "broken":
+            raise RuntimeError("nobody expected this")
+        case "dies":
+            os._exit(9)
+        case "slow":
+            threading.Event().wait()
+        case _:
+            pass
+    ready = Ready(
+        model=launch.model,
+        architecture="Counting",
+        device="cpu",
+        max_context=launch.engine.max_context or 4096,
+        vocabulary=10_000,
+        weight_bytes=0,
+        kv_budget_bytes=0,
+        load_seconds=0.0,
+        stats=Stats(),
+        warnings=["It only counts."],
+    )
+    return Loaded(engine=CountingEngine(), prove=lambda: None, ready=ready)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(load))

@@ -1,0 +1,79 @@
+"""Real engine processes with the double inside, for the tests of this folder."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from pomona.core.generation import Prompt, SamplingParams, TokenStep
+from pomona.core.ports import TokenSource
+from pomona.core.settings import EngineSettings, FleetSettings, LoggingSettings, ModelsSettings
+from pomona.engine.protocol import Launch
+from pomona.fleet.client import EngineClient
+from pomona.fleet.supervisor import Supervisor
+
+COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
+PATIENCE_SECONDS = 30
+QUICK = FleetSettings(heartbeat_seconds=0.05, ready_wait_seconds=PATIENCE_SECONDS)
+
+
+def launch(address: str, model: str = "counting") -> Launch:
+    return Launch(
+        address=address,
+        model=model,
+        folder=Path("nowhere"),
+        cache_folder=Path("nowhere"),
+        heartbeat_seconds=QUICK.heartbeat_seconds,
+        engine=EngineSettings(),
+        models=ModelsSettings(),
+        logging=LoggingSettings(level="error"),
+    )
+
+
+def spawn(model: str = "counting", settings: FleetSettings = QUICK) -> EngineClient:
+    return EngineClient(COMMAND, partial(launch, model=model), settings)
+
+
+@asynccontextmanager
+async def started(settings: FleetSettings = QUICK) -> AsyncGenerator[EngineClient]:
+    """A client whose engine is ready."""
+    client = spawn(settings=settings)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def supervised(settings: FleetSettings = QUICK, model: str = "counting", max_waiting: int = 8) -> AsyncGenerator[Supervisor]:
+    """A supervisor, and the means to look at the processes that it starts."""
+    async with Supervisor(model, partial(spawn, model, settings), settings, max_waiting=max_waiting) as supervisor:
+        yield supervisor
+
+
+def prompt(id: str = "row", *token_ids: int, max_tokens: int = 5) -> Prompt:
+    return Prompt(id=id, token_ids=token_ids or (1, 2, 3), sampling=SamplingParams(), max_tokens=max_tokens)
+
+
+ENDLESS = 10**9
+
+
+async def read(source: TokenSource, prompt: Prompt) -> list[int]:
+    """All tokens of an answer."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return [token_id async for step in source.stream(prompt) for token_id in step.token_ids]
+
+
+async def begin(stream: AsyncGenerator[TokenStep]) -> TokenStep:
+    """The first step of an answer."""
+    return await asyncio.wait_for(anext(stream), PATIENCE_SECONDS)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Look again and again until `condition` holds; fail when patience ends."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is awaited happens in another process
+            await asyncio.sleep(0.005)
