@@ -7,9 +7,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
-STUBBORN_SECONDS = 3.0
-"""A process that was asked to end gets this long before it is asked harder."""
-
 
 class Child:
     """Made on a running loop. Its standard input stays open as long as this process lives, and tells it so."""
@@ -32,15 +29,12 @@ class Child:
         """End it now, in whatever state it is."""
         self._process.kill()
 
-    async def stop(self) -> None:
-        """See it end, with more and more force, and leave no zombie."""
-        for press in (None, self._process.terminate, self._process.kill):
-            if press is not None:
-                press()
-            done, _ = await asyncio.wait([self.exited], timeout=STUBBORN_SECONDS)
-            if done:
-                break
-        await asyncio.shield(self.exited)
+    async def stop(self, patience_seconds: float) -> None:
+        """See it end: by itself, or by force when `patience_seconds` are over. Leaves no zombie."""
+        done, _ = await asyncio.wait([self.exited], timeout=patience_seconds)
+        if not done:
+            self.kill()
+            await asyncio.wait([self.exited])
         if self._process.stdin is not None:
             self._process.stdin.close()
 

@@ -31,6 +31,8 @@ from pomona.fleet.mailbox import Mailbox
 
 LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""
+STUBBORN_SECONDS = 5.0
+"""An engine that was told to end may finish its step for this long; one that loads is not asked."""
 LaunchAt = Callable[[str], Launch]
 """Address -> launch."""
 
@@ -95,7 +97,7 @@ class EngineClient:
         self._end(Cancelled("Pomona is shutting down and did not finish this answer. Send the request again."))
         self._link.send(Shutdown())
         try:
-            await self._child.stop()
+            await self._child.stop(STUBBORN_SECONDS if self._loaded.done() else 0)
         finally:
             for watch in self._watches:
                 watch.cancel()

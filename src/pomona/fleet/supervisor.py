@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from pomona.core.errors import NotReady, Overloaded, PomonaError, error_of
+from pomona.core.errors import Cancelled, NotReady, Overloaded, PomonaError, error_of
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
@@ -47,7 +47,10 @@ class Supervisor:
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task])
+        self._problem = Cancelled("Pomona is shutting down.")
+        self._state = "failed"
+        self._settled.set()
 
     async def loaded(self) -> ModelFacts:
         """Wait until the model is loaded, however long that takes. Raises what went wrong."""

@@ -46,7 +46,7 @@ def run(load: Callable[[Launch], Loaded]) -> int:
     configure_logging(launch.logging.level, launch.logging.format)
     structlog.contextvars.bind_contextvars(process="engine", model=launch.model)
     _end_with_the_gateway()
-    _set_signals()
+    _leave_signals_to_the_gateway()
     channel = Channel(launch.address)
     try:
         channel.send(Loading())
@@ -106,10 +106,7 @@ def _wait_for_the_end_of_input() -> None:
     os._exit(EXIT_GATEWAY_GONE)
 
 
-def _set_signals() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the gateway decides
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(_number: int, _frame: object) -> None:
-    raise SystemExit(0)
+def _leave_signals_to_the_gateway() -> None:
+    """A terminal or a service manager sends these to the whole group; the gateway may want to let answers finish first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
