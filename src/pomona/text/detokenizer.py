@@ -31,17 +31,25 @@ def make_detokenizer(tokenizer: Tokenizer, *, continues: bool = False) -> Detoke
 
 
 class _ByteDetokenizer:
-    """For vocabularies whose tokens have bytes: a look-up and Python's incremental UTF-8 decoder."""
+    """For vocabularies whose tokens have bytes: a look-up, and Python's incremental UTF-8 decoder within characters."""
 
     def __init__(self, tokenizer: Tokenizer, *, strips: bool) -> None:
+        self._complete_text = tokenizer.complete_text
         self._token_bytes = tokenizer.token_bytes
         self._hidden = tokenizer.special_ids
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._within = False
         self._strips = strips
 
     def push(self, token_ids: Sequence[int]) -> str:
+        if len(token_ids) == 1 and not self._within:
+            text = self._complete_text(token_ids[0])
+            if text is not None:
+                return self._stripped(text) if self._strips else text
         spelled = [self._token_bytes(token_id) for token_id in token_ids if token_id not in self._hidden]
-        return self._stripped(self._decoder.decode(b"".join(spelled)))
+        text = self._decoder.decode(b"".join(spelled))
+        self._within = self._decoder.getstate()[0] != b""
+        return self._stripped(text)
 
     def finish(self) -> str:
         return self._stripped(self._decoder.decode(b"", final=True))

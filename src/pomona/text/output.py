@@ -32,14 +32,16 @@ class TextOutput:
         """The events of one step; none where all its text is held back, and none after the end."""
         if self.finished:
             return []
-        self._cached_tokens = max(self._cached_tokens, step.cached_tokens)
-        end = next((index for index, token_id in enumerate(step.token_ids) if token_id in self._ends), None)
-        ids = step.token_ids[:end]
-        self._completion_tokens += len(ids) + (end is not None)
-        text = self._read_ids(ids, step.logprobs)
-        reason: FinishReason | None = step.finish_reason if end is None else "stop"
-        stop = None if end is None else self._end_texts.get(step.token_ids[end])
-        return self._events(text, reason, stop)
+        if step.cached_tokens:
+            self._cached_tokens = max(self._cached_tokens, step.cached_tokens)
+        ids, reason = step.token_ids, step.finish_reason
+        stop: str | None = None
+        if not self._ends.isdisjoint(ids):
+            end = next(index for index, token_id in enumerate(ids) if token_id in self._ends)
+            self._completion_tokens += 1
+            ids, reason, stop = ids[:end], "stop", self._end_texts.get(ids[end])
+        self._completion_tokens += len(ids)
+        return self._events(self._read_ids(ids, step.logprobs), reason, stop)
 
     def _events(self, text: str, reason: FinishReason | None, stop: str | None) -> list[TextDelta | Finished]:
         if reason is not None:
@@ -50,7 +52,7 @@ class TextOutput:
         elif reason is not None:
             shown += self._stops.flush()
         self._shown += len(shown)
-        logprobs = self._due(everything=reason is not None and matched is None)
+        logprobs = self._due(everything=reason is not None and matched is None) if self._waiting else ()
         events: list[TextDelta | Finished] = [TextDelta(text=shown, logprobs=logprobs)] if shown or logprobs else []
         if reason is not None:
             self.finished = True

@@ -1,5 +1,6 @@
 """Finds stop strings in a text that comes in pieces, in time linear in the text, whatever the pieces are."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -13,10 +14,11 @@ class StopStrings:
     def __init__(self, stops: Sequence[str]) -> None:
         self._matchers = [_Matcher(stop) for stop in stops]
         self._held = ""
+        self._beginning = re.compile("|".join({re.escape(stop[0]) for stop in stops})) if stops else None
 
     def push(self, text: str) -> tuple[str, str | None]:
         """The text that may be shown now, and the stop string that ended it, if one did."""
-        if not self._matchers:
+        if self._beginning is None or (not self._held and self._beginning.search(text) is None):
             return text, None
         found: _Matcher | None = None
         end = len(text)

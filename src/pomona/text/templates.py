@@ -13,7 +13,7 @@ import jinja2
 from pomona.core.errors import ConfigurationError, InvalidRequest, ModelUnusable, UnsupportedField
 from pomona.core.messages import Message, ToolDefinition
 from pomona.text.conversation import Fields, Style, find_style, message_fields, tool_fields
-from pomona.text.sandbox import FAILURES, Limits, TemplateRefusal, compile_template, free_variables, render
+from pomona.text.sandbox import FAILURES, LimitReached, Limits, TemplateRefusal, compile_template, free_variables, render
 from pomona.text.special_tokens import Json, read_json
 
 NO_OPTIONS: Mapping[str, object] = {}
@@ -114,13 +114,8 @@ class _Template:
         return None
 
     def render(self, conversation: Conversation) -> str:
-        fields = message_fields(conversation.messages, self.style)
-        if conversation.continue_last_message:
-            _mark_end(fields[-1])
         try:
-            rendered = self._render(
-                fields, tool_fields(conversation.tools), conversation.options, answers=not conversation.continue_last_message
-            )
+            return self._render_checked(conversation)
         except TemplateRefusal as refusal:
             raise InvalidRequest(f"The model's chat template refuses this conversation: {refusal.message}", param="messages") from None
         except FAILURES as error:
@@ -129,14 +124,21 @@ class _Template:
                 "Check the roles and their order, or set another template with the setting models.chat_template.",
                 param="messages",
             ) from None
+
+    def _render_checked(self, conversation: Conversation) -> str:
+        fields, tools = message_fields(conversation.messages, self.style), tool_fields(conversation.tools)
         if conversation.continue_last_message:
-            return _cut_at_end_mark(rendered)
+            _mark_end(fields[-1])
+            return _cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False))
+        rendered = self._render(fields, tools, conversation.options, answers=True)
         self._check_complete(rendered, conversation)
         return rendered
 
     def _try(self, messages: Sequence[Fields], tools: Sequence[Fields], options: Mapping[str, object] = NO_OPTIONS) -> str | None:
         try:
             return self._render(messages, tools, options, answers=True)
+        except LimitReached:  # a slow moment of the machine must not pass for a property of the template
+            raise
         except FAILURES:
             return None
 

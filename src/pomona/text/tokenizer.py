@@ -34,6 +34,7 @@ class Tokenizer:
     ) -> None:
         self._vocabulary = vocabulary
         self._bytes: list[bytes | None] = [None] * size
+        self._complete: dict[int, str | None] = {}
         self.vocabulary_size = size
         self.spelling = spelling
         self.template_variables = special.template_variables
@@ -75,6 +76,14 @@ class Tokenizer:
             known = self._bytes[token_id] = self._spell(token_id)
         return known
 
+    def complete_text(self, token_id: int) -> str | None:
+        """The text that one token adds to an answer, empty for special ones; None where it begins or ends within a character."""
+        try:
+            return self._complete[token_id]
+        except KeyError:
+            self._complete[token_id] = text = self._complete_text(token_id)
+            return text
+
     def token_text(self, token_id: int) -> str:
         """One token as text; bytes that are no UTF-8 on their own become U+FFFD."""
         return self.token_bytes(token_id).decode("utf-8", "replace")
@@ -83,6 +92,12 @@ class Tokenizer:
         if self.bos_id is None or not self.adds_bos or ids[:1] == [self.bos_id]:
             return ids
         return [self.bos_id, *ids]
+
+    def _complete_text(self, token_id: int) -> str | None:
+        try:
+            return "" if token_id in self.special_ids else self.token_bytes(token_id).decode()
+        except UnicodeDecodeError:
+            return None
 
     def _spell(self, token_id: int) -> bytes:
         if self.spelling is None:
