@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs
 from pomona.core.settings import EngineSettings
 from pomona.engine.engine import Engine
-from tests.families import FAMILIES, Family
+from tests.families import CONFIGS, FAMILIES, Family, build
 
 PAGE = 8
 ROOMY = 2**22
@@ -15,8 +16,9 @@ ROOMY = 2**22
 
 @cache
 def family(name: str) -> Family:
-    """A tiny random model, built once."""
-    return FAMILIES[name]()
+    """A tiny random model, built once. `NAME/wide` has heads of 32, which quantised pages need."""
+    base, _, wide = name.partition("/")
+    return build(base, {**CONFIGS[base], "head_dim": 32}) if wide else FAMILIES[base]()
 
 
 def settings(**changes: object) -> EngineSettings:
@@ -30,9 +32,10 @@ def make_engine(name: str, **changes: object) -> Engine:
     return Engine(model.module, settings(**changes), vocabulary=model.vocabulary, max_context=model.max_context)
 
 
-def make_prompt(id: str, token_ids: Iterable[int], *, max_tokens: int = 12, stop: tuple[int, ...] = (), **sampling: object) -> Prompt:
+def make_prompt(id: str, token_ids: Iterable[int], *, max_tokens: int = 12, stop: tuple[int, ...] = (), **sampling: Any) -> Prompt:
     """A prompt; greedy unless told otherwise."""
-    params = SamplingParams(**{"temperature": 0.0, **sampling})  # type: ignore[arg-type]
+    values: dict[str, Any] = {"temperature": 0.0, **sampling}
+    params = SamplingParams(**values)
     return Prompt(id=id, token_ids=tuple(token_ids), sampling=params, max_tokens=max_tokens, stop_token_ids=stop)
 
 
@@ -46,7 +49,10 @@ class Result:
     cached_tokens: int = 0
 
 
-def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Mapping[int, list[tuple[str, str]]] | None = None) -> dict[str, Result]:
+Events = Mapping[int, list[tuple[str, str]]]
+
+
+def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Events | None = None) -> dict[str, Result]:
     """Add prompts and call `pause`, `resume`, `cancel` (by name) at the given steps; run until all rows ended."""
     results = {prompt.id: Result() for prompts in arrivals.values() for prompt in prompts}
     events = events or {}

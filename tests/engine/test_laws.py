@@ -1,5 +1,7 @@
 """The laws: whatever else happens, a row gets the tokens that it gets alone."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def prompts(draw: st.DrawFn) -> list[Prompt]:
     for index in range(draw(st.integers(2, 6))):
         shared = draw(st.sampled_from([0, 5, PAGE, 3 * PAGE, 70]))
         own = draw(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6))
-        sampling = draw(
+        sampling: dict[str, Any] = draw(
             st.sampled_from(
                 [
                     {},

@@ -18,7 +18,7 @@ at first use on CUDA) for more than a few query lines.
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 from mlx_lm.models import base
@@ -26,7 +26,7 @@ from mlx_lm.models import base
 from pomona.engine.layers import GroupView, PagedLayer
 
 Mask = mx.array | str | None
-_dense_attention: Callable[..., mx.array] = base.scaled_dot_product_attention
+_dense_attention = cast("Callable[..., mx.array]", base.scaled_dot_product_attention)
 
 
 def install() -> None:
@@ -37,7 +37,7 @@ def install() -> None:
             module.scaled_dot_product_attention = attend  # type: ignore[attr-defined]
 
 
-def attend(
+def attend(  # noqa: PLR0913, PLR0917 - the signature that mlx-lm's models call
     queries: mx.array,
     keys: mx.array,
     values: mx.array,

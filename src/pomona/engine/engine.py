@@ -42,14 +42,7 @@ class Engine:
         self.vocabulary = vocabulary
         self.budget_bytes = kv_budget(settings)
         self._settings = settings
-        self._cache = ModelCache(
-            model,
-            page_tokens=settings.page_tokens,
-            bits=settings.kv_bits,
-            budget_bytes=self.budget_bytes,
-            snapshot_bytes=settings.recurrent_snapshot_bytes,
-            share=settings.prefix_cache,
-        )
+        self._cache = ModelCache(model, settings, self.budget_bytes)
         self.max_context = min(settings.max_context or max_context, max_context, self._cache.longest_row())
         self._runner = Runner(model, self._cache, vocabulary)
         self.warnings = prove_batching(self._runner, self._cache)
@@ -100,11 +93,9 @@ class Engine:
         for rows in self._runner.decode_groups(plan.decode):
             made += self._start(self._runner.decode(rows))
         for chunks in self._runner.prefill_groups(plan.prefill):
-            chunks = [(row, count) for row, count in chunks if not row.finished]
-            if chunks:
-                made += self._start(self._runner.prefill(chunks))
-                for row, _ in chunks:
-                    self._cache.commit(row)
+            made += self._start(self._runner.prefill(chunks))
+            for row, _ in chunks:
+                self._cache.commit(row)
         if not plan.decode and not plan.prefill:
             made += self._finish_running()
         self._steps += 1

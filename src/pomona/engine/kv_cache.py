@@ -16,6 +16,7 @@ import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
 from pomona.core.errors import ConfigurationError
+from pomona.core.settings import EngineSettings
 from pomona.engine.layers import GroupView, PagedLayer, PagePool, RowState, arrays_cache, consecutive, stack_states
 from pomona.engine.pages import TRASH_PAGE, PageAllocator
 from pomona.engine.prefix_cache import SnapshotStore, extend_hashes
@@ -50,19 +51,19 @@ class PageGroup:
 class ModelCache:
     """The cache of one model, made from a look at what its own layers keep."""
 
-    def __init__(self, model: nn.Module, *, page_tokens: int, bits: int | None, budget_bytes: int, snapshot_bytes: int, share: bool) -> None:
-        self.page_tokens = page_tokens
-        self.share = share
-        self.snapshots = SnapshotStore(snapshot_bytes)
+    def __init__(self, model: nn.Module, settings: EngineSettings, budget_bytes: int) -> None:
+        self.page_tokens = settings.page_tokens
+        self.share = settings.prefix_cache
+        self.snapshots = SnapshotStore(settings.recurrent_snapshot_bytes)
         self._model = model
         self._probe = _probe(model)
         leaves = list(_leaves(self._probe))
         self.opaque = not all(_is_known(leaf) for leaf in leaves)
         """Some layer keeps something unknown: rows run alone, with mlx-lm's own caches, and share nothing."""
-        self._layers = [_paged_layer(leaf, page_tokens, bits) if type(leaf) is not ArraysCache else None for leaf in leaves] if not self.opaque else []
+        self._layers = [] if self.opaque else [_paged_layer(leaf, settings) for leaf in leaves]
         self.groups = self._make_groups(leaves, budget_bytes)
-        recurrent = [leaf for leaf in leaves if type(leaf) is ArraysCache and not self.opaque]
-        self.zero_state = RowState(tuple(tuple(mx.zeros_like(a) for a in leaf.cache) for leaf in recurrent), 0) if recurrent else None
+        states = [] if self.opaque else [tuple(mx.zeros_like(a) for a in _arrays(leaf)) for leaf in leaves if type(leaf) is ArraysCache]
+        self.zero_state = RowState(tuple(states), 0) if states else None
 
     @property
     def recurrent(self) -> bool:
@@ -186,7 +187,7 @@ class ModelCache:
         """Take back what the model wrote; the arrays that hold it, not computed yet."""
         if self.opaque:
             return [array for leaf in _leaves(caches) for array in _arrays(leaf)]
-        states = tuple(tuple(leaf.cache) for leaf in _leaves(caches) if isinstance(leaf, ArraysCache))
+        states = tuple(tuple(_arrays(leaf)) for leaf in _leaves(caches) if isinstance(leaf, ArraysCache))
         for index, row in enumerate(rows):
             row.state = RowState(states, index) if states else None
         written = [array for state in states for array in state]
@@ -261,8 +262,8 @@ class ModelCache:
 
 def _probe(model: nn.Module) -> list[Any]:
     """The model's own caches after one token: kinds, shapes and types of all that it keeps."""
-    caches = cast("list[Any]", make_prompt_cache(model))
-    logits = model(mx.array([[0]]), cache=caches)
+    caches: list[Any] = make_prompt_cache(model)
+    logits = cast("mx.array", cast("Any", model)(mx.array([[0]]), cache=caches))
     mx.eval(logits, [array for leaf in _leaves(caches) for array in _arrays(leaf)])
     return caches
 
@@ -283,20 +284,26 @@ def _rebuild(entry: Any, leaves: Iterator[Any]) -> Any:
 
 
 def _arrays(leaf: Any) -> list[mx.array]:
-    state = leaf.cache if isinstance(leaf, ArraysCache) else (getattr(leaf, "keys", None), getattr(leaf, "values", None))
-    return [array for array in cast("Iterable[Any]", state) if isinstance(array, mx.array)]
+    kept = cast("Any", leaf).cache if isinstance(leaf, ArraysCache) else (getattr(leaf, "keys", None), getattr(leaf, "values", None))
+    return [array for array in cast("Iterable[object]", kept) if isinstance(array, mx.array)]
 
 
 def _is_known(leaf: Any) -> bool:
     if type(leaf) is ArraysCache:
-        return all(isinstance(array, mx.array) for array in cast("list[Any]", leaf.cache))
+        return len(_arrays(leaf)) == len(cast("list[object]", leaf.cache))
     return (type(leaf) is KVCache or _is_window(leaf)) and bool(_arrays(leaf))
 
 
 def _is_window(leaf: Any) -> bool:
-    return type(leaf) is RotatingKVCache and leaf.keep == 0
+    return type(leaf) is RotatingKVCache and cast("int", leaf.keep) == 0
 
 
-def _paged_layer(leaf: Any, page_tokens: int, bits: int | None) -> PagedLayer:
-    pools = [PagePool(a.shape[1], a.shape[3], a.dtype, page_tokens, bits) for a in (leaf.keys, leaf.values)]
-    return PagedLayer(*pools)
+def _paged_layer(leaf: Any, settings: EngineSettings) -> PagedLayer | None:
+    """None for recurrent layers."""
+    if type(leaf) is ArraysCache:
+        return None
+    keys, values = _arrays(leaf)
+    return PagedLayer(
+        PagePool(keys.shape[1], keys.shape[3], keys.dtype, settings.page_tokens, settings.kv_bits),
+        PagePool(values.shape[1], values.shape[3], values.dtype, settings.page_tokens, settings.kv_bits),
+    )

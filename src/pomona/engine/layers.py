@@ -12,10 +12,12 @@ the rows of the batch. One rule per kind:
 
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
+from pomona.core.errors import ConfigurationError
 from pomona.engine.pages import TRASH_PAGE
 from pomona.engine.sequence import Sequence
 
@@ -31,6 +33,8 @@ class PagePool:
         self.dtype = dtype
         self.bits = bits
         self._group_size = next((size for size in (64, 32) if dim % size == 0), 0)
+        if bits is not None and not self._group_size:
+            raise ConfigurationError(f"engine.kv_bits={bits!r} needs heads of a multiple of 32; this model's have {dim}. Unset it.")
         row = mx.zeros((heads, 1, page_tokens, dim), dtype=dtype)
         self.arrays: tuple[mx.array, ...] = self._pack(row)
         self.page_bytes = sum(array.nbytes for array in self.arrays)
@@ -235,4 +239,4 @@ def arrays_cache(arrays: tuple[mx.array, ...]) -> ArraysCache:
 
 def consecutive(pages: ReadOnlySequence[int]) -> bool:
     """Whether the pages follow one another in memory, with none left behind."""
-    return pages[0] != TRASH_PAGE and all(b == a + 1 for a, b in zip(pages, pages[1:], strict=False))
+    return pages[0] != TRASH_PAGE and all(b == a + 1 for a, b in pairwise(pages))

@@ -61,7 +61,7 @@ class PenaltyTable:
         seen = np.zeros(self._vocabulary, np.bool_)
         seen[np.array(row.tokens[:length], np.int64)] = True
         self.output_counts[row.penalty_slot] = mx.array(counts.astype(np.int32))
-        self.prompt_seen[row.penalty_slot] = mx.array(seen)
+        self.prompt_seen[row.penalty_slot] = mx.array(seen.view(np.uint8)).astype(mx.bool_)
 
     def close(self, row: Sequence) -> None:
         """Take the slot back."""
@@ -176,12 +176,12 @@ def _column(values: ReadOnlySequence[float]) -> mx.array:
 
 
 def _take(array: mx.array, lines: ReadOnlySequence[int]) -> mx.array:
-    return array if len(lines) == array.shape[0] else array[mx.array(lines)]
+    return array if len(lines) == array.shape[0] else array[mx.array(list(lines))]
 
 
 def _put(array: mx.array, lines: ReadOnlySequence[int], values: mx.array) -> mx.array:
     result = array + 0  # a copy: the original may still be read
-    result[mx.array(lines)] = values.astype(array.dtype)
+    result[mx.array(list(lines))] = values.astype(array.dtype)
     return result
 
 

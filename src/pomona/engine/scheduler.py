@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pomona.engine.kv_cache import ModelCache
 from pomona.engine.sequence import Sequence
 
+MIN_CHUNK = 64
+"""Tokens. Prompts in progress are so few that each gets about this much of a step; more would all finish late."""
+
 
 @dataclass(slots=True, frozen=True)
 class Plan:
@@ -61,6 +64,7 @@ class Scheduler:
         budget = self._token_budget - len(plan.decode)
         self._admit(budget)
         self._schedule_prefill(plan, budget)
+        plan.decode[:] = [row for row in plan.decode if row in self.running]  # an older prompt may have put one back
         return plan
 
     def _schedule_decode(self, plan: Plan) -> None:
@@ -69,11 +73,16 @@ class Scheduler:
                 plan.decode.append(row)
 
     def _admit(self, budget: int) -> None:
-        """Start waiting rows while there are places, budget and pages. Nobody overtakes a row that only lacks pages."""
-        budget -= sum(row.prefill_left for row in self.running)
+        """Start waiting rows while there are places, budget and pages. Nobody overtakes a row that only lacks pages.
+
+        A long prompt must not keep short ones out: some more may start although it takes the whole budget.
+        """
+        prefilling = [row.prefill_left for row in self.running if row.prefill_left > 0]
+        budget -= sum(prefilling)
+        starts_left = max(2, self._token_budget // MIN_CHUNK) - len(prefilling)
         in_progress = self._blocks_in_progress()
         for row in list(self.waiting):
-            if len(self.running) >= self._max_rows or budget <= 0:
+            if len(self.running) >= self._max_rows or (budget <= 0 and starts_left <= 0):
                 return
             if row.paused or row.pending:
                 continue
@@ -83,6 +92,7 @@ class Scheduler:
             if not self._start(row, blocks):
                 return
             budget -= max(1, row.prefill_left)
+            starts_left -= 1
             in_progress |= set(row.block_hashes[blocks:])
 
     def _start(self, row: Sequence, blocks: int) -> bool:
