@@ -75,6 +75,8 @@ class Supervisor:
 
     def report(self) -> EngineReport:
         """How the engine is, from what it said last."""
+        if self._state == "ready":
+            self._notice_end()
         client = self._client
         proved_at = None if client is None else client.proved_at
         return EngineReport(
@@ -87,7 +89,15 @@ class Supervisor:
             problem=None if self._problem is None else self._problem.message,
         )
 
+    def _notice_end(self) -> None:
+        """The end of a process counts from the moment it is known, not from when this task next runs."""
+        if self._client is None or self._client.ended.done():
+            self._settled.clear()
+            self._state = "loading" if self._facts is None else "restarting"
+
     async def _ready_client(self) -> EngineClient:
+        if self._state == "ready":
+            self._notice_end()
         if not self._settled.is_set():
             await self._wait_until_settled()
         if self._state != "ready" or self._client is None:
@@ -132,9 +142,8 @@ class Supervisor:
         except PomonaError as error:
             self._problem = error
         finally:
-            self._settled.clear()
-            self._state = "loading" if self._facts is None else "restarting"
             self._client = None
+            self._notice_end()
             if client is not None:
                 await client.stop()
         return client.finished_rows if client is not None else 0
