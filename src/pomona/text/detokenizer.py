@@ -65,7 +65,8 @@ class _WindowDetokenizer:
     """For any other vocabulary: decode the last few tokens with and without the new ones, the difference is new text.
 
     Method of Hugging Face text-generation-inference (`decode_token`) and vLLM (`detokenize_incrementally`): two decodings of a
-    bounded window per token. The end is set right with one decoding of the whole.
+    bounded window per token. The end is set right with one decoding of the whole. Vocabularies in which a token changes the text
+    before it (the `@@` of fastBPE) cannot be streamed: what was given out stays as it was.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

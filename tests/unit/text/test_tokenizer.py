@@ -172,6 +172,21 @@ def test_a_sentencepiece_model_alone_is_enough(tmp_path: Path) -> None:
     assert loaded.spelling is not None
 
 
+def test_a_tokenizer_written_in_python_works_from_many_threads(tmp_path: Path) -> None:
+    vocabulary = {"adapt@@": 0, "re@@": 1, "a@@": 2, "apt": 3, "c@@": 4, "t": 5, "<unk>": 6, "react": 7}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na p\nap t</w>\nr e\na d\nad apt</w>\n\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CTRLTokenizer"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "ctrl", "eos_token_id": 5}))
+    loaded = load_tokenizer(tmp_path)
+    ids = loaded.encode("react apt", add_special_tokens=False)
+    assert ids == [1, 2, 4, 5, 3]
+    assert (loaded.vocabulary_size, loaded.special_tokens, loaded.eos_ids) == (8, {"<unk>": 6}, {5})
+    assert (loaded.token_bytes(3), loaded.token_text(7), loaded.decode([3, 99, 6])) == (b"apt", "react", "apt")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(loaded.decode, [ids] * 100)) == {"react apt"}
+
+
 def test_a_broken_sentencepiece_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"not a model")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
