@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -10,8 +11,12 @@ from pomona.core.errors import InvalidRequest, PomonaError
 from pomona.core.generation import GenerateRequest
 from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
+from pomona.fleet.generator import ModelGenerator, RoutingGenerator, Words
+from pomona.models.references import bundled_folder
 from pomona.server.recording import RecordingGenerator
+from pomona.text.tokenizer_loading import load_tokenizer
 from tests.doubles import Script, ScriptedGenerator, answer
+from tests.e2e.engines import ENDLESS, supervised, until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,27 @@ async def recording() -> AsyncGenerator[Subject]:
     yield _subject(RecordingGenerator(inner, "chat.completions", Metrics(), (), asyncio.get_running_loop().time), inner)
 
 
-SUBJECTS: dict[str, SubjectFactory] = {"scripted": scripted, "recording": recording}
+@contextlib.asynccontextmanager
+async def fleet() -> AsyncGenerator[Subject]:
+    """The text side in front of a supervised engine process that counts."""
+    words = Words(tokenizer=load_tokenizer(bundled_folder()), template=None)
+    with ThreadPoolExecutor(1) as pool:
+        async with supervised() as engine:
+
+            async def idle() -> None:
+                await until(lambda: engine.report().counters.pages_used == 0)
+
+            yield Subject(
+                generator=RoutingGenerator({"double": ModelGenerator(words, engine, pool)}),
+                finishing=GenerateRequest(id="finishing", model="double", text="finishing", max_tokens=200),
+                endless=GenerateRequest(id="endless", model="double", text="endless", max_tokens=ENDLESS),
+                refused=GenerateRequest(id="refused", model="double", token_ids=(10**6,)),
+                refusal=InvalidRequest,
+                idle=idle,
+            )
+
+
+SUBJECTS: dict[str, SubjectFactory] = {"scripted": scripted, "recording": recording, "fleet": fleet}
 
 
 def _script(request: GenerateRequest) -> Script:

@@ -14,6 +14,7 @@ from pomona.engine.process.host import Loaded, run
 from pomona.engine.protocol import Launch, Ready, Stats
 
 CRASH, ABORT, HANG, REFUSE = 9001, 9002, 9003, 9004
+VOCABULARY = 10_000
 STEP_SECONDS = 0.0005
 
 
@@ -65,7 +66,7 @@ class CountingEngine:
             os.abort()
         if HANG in prompt.token_ids:
             threading.Event().wait()
-        token_id = len(prompt.token_ids) + self.made[prompt.id]
+        token_id = (len(prompt.token_ids) + self.made[prompt.id]) % VOCABULARY
         self.made[prompt.id] += 1
         last = self.made[prompt.id] == prompt.max_tokens
         if last:
@@ -91,7 +92,7 @@ def load(launch: Launch) -> Loaded:
         architecture="Counting",
         device="cpu",
         max_context=launch.engine.max_context or 4096,
-        vocabulary=10_000,
+        vocabulary=VOCABULARY,
         weight_bytes=0,
         kv_budget_bytes=0,
         load_seconds=0.0,

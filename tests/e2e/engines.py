@@ -16,6 +16,8 @@ from pomona.fleet.supervisor import Supervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
 PATIENCE_SECONDS = 30
+ENDLESS = 10**9
+"""Tokens."""
 QUICK = FleetSettings(heartbeat_seconds=0.05, ready_wait_seconds=PATIENCE_SECONDS)
 
 
@@ -26,7 +28,7 @@ def launch(address: str, model: str = "counting") -> Launch:
         folder=Path("nowhere"),
         cache_folder=Path("nowhere"),
         heartbeat_seconds=QUICK.heartbeat_seconds,
-        engine=EngineSettings(),
+        engine=EngineSettings(max_context=2 * ENDLESS),
         models=ModelsSettings(),
         logging=LoggingSettings(level="error"),
     )
@@ -56,9 +58,6 @@ async def supervised(settings: FleetSettings = QUICK, model: str = "counting", m
 
 def prompt(id: str = "row", *token_ids: int, max_tokens: int = 5) -> Prompt:
     return Prompt(id=id, token_ids=token_ids or (1, 2, 3), sampling=SamplingParams(), max_tokens=max_tokens)
-
-
-ENDLESS = 10**9
 
 
 async def read(source: TokenSource, prompt: Prompt) -> list[int]:

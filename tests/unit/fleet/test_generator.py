@@ -1,0 +1,106 @@
+"""Words in, words out, with ids from a double in between."""
+
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+
+import pytest
+
+from pomona.core.errors import ModelNotFound, NotReady
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Prompt, Started, TextDelta, TokenStep
+from pomona.core.ports import Generator
+from pomona.core.status import ModelFacts
+from pomona.fleet.generator import ModelGenerator, RoutingGenerator, Words
+from pomona.models.references import bundled_folder
+from pomona.text.tokenizer_loading import load_tokenizer
+
+FACTS = ModelFacts(architecture="Echo", device="cpu", max_context=64, vocabulary=16384, weight_bytes=0, kv_budget_bytes=0, load_seconds=0.0)
+WORDS = Words(tokenizer=load_tokenizer(bundled_folder()), template=None)
+
+
+class Echo:
+    """A token source that repeats its prompt, one token a step, and keeps what it was asked and whether it was closed early."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.prompts: list[Prompt] = []
+        self.closed_early = 0
+
+    async def facts(self) -> ModelFacts:
+        if self.error is not None:
+            raise self.error
+        return FACTS
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
+        self.prompts.append(prompt)
+        complete = False
+        try:
+            for index, token_id in enumerate(prompt.token_ids[: prompt.max_tokens]):
+                complete = index + 1 == prompt.max_tokens
+                yield TokenStep(token_ids=(token_id,), finish_reason="length" if complete else None, cached_tokens=2)
+        finally:
+            self.closed_early += not complete
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def generator(echo: Echo) -> Generator:
+    return ModelGenerator(WORDS, echo, ThreadPoolExecutor(1))
+
+
+def request(text: str = "one two three four five", max_tokens: int = 5, stop: tuple[str, ...] = ()) -> GenerateRequest:
+    return GenerateRequest(id="a", model="echo", text=text, max_tokens=max_tokens, stop=stop)
+
+
+async def events_of(generator: Generator, request: GenerateRequest) -> list[GenerateEvent]:
+    return [event async for event in generator.generate(request)]
+
+
+def text_of(events: list[GenerateEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+async def test_words_become_ids_and_ids_become_words(generator: Generator, echo: Echo) -> None:
+    events = await events_of(generator, request())
+    [prompt] = echo.prompts
+    assert events[0] == Started(prompt_tokens=len(prompt.token_ids))
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].reason, events[-1].usage.completion_tokens, events[-1].usage.cached_tokens) == ("length", 5, 2)
+    assert "one two three four five".startswith(text_of(events).strip())
+    assert echo.closed_early == 0
+
+
+async def test_a_stop_string_closes_the_engines_stream(generator: Generator, echo: Echo) -> None:
+    events = await events_of(generator, request(stop=("three",)))
+    assert isinstance(events[-1], Finished)
+    assert (events[-1].reason, events[-1].stop_sequence) == ("stop", "three")
+    assert text_of(events).strip() == "one two"
+    assert echo.closed_early == 1
+
+
+async def test_started_comes_before_the_engine_is_asked(generator: Generator, echo: Echo) -> None:
+    async with aclosing(generator.generate(request())) as events:
+        assert isinstance(await anext(events), Started)
+        assert echo.prompts == []
+
+
+async def test_an_engine_that_is_not_there_is_said_first() -> None:
+    generator = ModelGenerator(WORDS, Echo(NotReady("It loads.")), ThreadPoolExecutor(1))
+    with pytest.raises(NotReady, match="It loads"):
+        await events_of(generator, request())
+
+
+async def test_requests_are_routed_by_name(generator: Generator) -> None:
+    routed = RoutingGenerator({"echo": generator, "alias": generator})
+    assert await events_of(routed, request()) == await events_of(generator, request())
+
+
+async def test_an_unknown_name_gets_the_known_ones(generator: Generator) -> None:
+    routed = RoutingGenerator({"known": generator, "alias": generator})
+    with pytest.raises(ModelNotFound, match=r"no model 'echo' here\. Available: 'known', 'alias'") as caught:
+        await events_of(routed, request())
+    assert caught.value.param == "model"
