@@ -37,7 +37,7 @@ async def open_source(invocation: Invocation, *, url: str | None, alone: bool) -
 
     loaded = invocation.settings(log_level="warning")
     async with httpx.AsyncClient(trust_env=False) as client:
-        remote = await _find_server(client, invocation, loaded, url=url, alone=alone)
+        remote = await find_server(client, invocation, loaded, url=url, alone=alone)
         if remote:
             yield remote
             return
@@ -45,9 +45,10 @@ async def open_source(invocation: Invocation, *, url: str | None, alone: bool) -
         yield source
 
 
-async def _find_server(
+async def find_server(
     client: "httpx.AsyncClient", invocation: Invocation, loaded: "LoadedSettings", *, url: str | None, alone: bool
 ) -> Source | None:
+    """The server to ask, or None where there is none that serves what is wanted. Raises PomonaError if the one at `url` cannot be used."""
     from pomona.ops.remote import RemoteGenerator
 
     asked = invocation.overrides.get("models.default")

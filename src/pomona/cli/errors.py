@@ -71,7 +71,7 @@ class ErrorBorder:
             case click.exceptions.Abort() | KeyboardInterrupt():
                 return INTERRUPTED
             case BrokenPipeError():
-                return _mute_stdout()
+                return mute_stdout()
             case _:
                 return self._tell_failure(error)
 
@@ -122,8 +122,8 @@ def _keep(story: str, folder: Path) -> str:
     return f"The traceback is in {path}; "
 
 
-def _mute_stdout() -> int:
-    """Nobody reads any more: let the interpreter's last flush go nowhere rather than fail."""
+def mute_stdout() -> int:
+    """Nobody reads any more: let the interpreter's last flush go nowhere rather than fail. Returns the exit code."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, sys.stdout.fileno())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import click
 
 from pomona import __version__
-from pomona.cli.errors import ErrorBorder
+from pomona.cli.errors import ErrorBorder, mute_stdout
 from pomona.cli.options import GLOBAL_OPTIONS, Invocation, write_options
 from pomona.core.plugins import COMMANDS, plugins
 
@@ -56,6 +56,13 @@ def _points() -> Mapping[str, EntryPoint]:
 
 class LazyGroup(click.Group):
     """The command `pomona`: loads a command when it is called, lets no exception out."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """As click does, but a reader who left early ends the program quietly with the code of SIGPIPE."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(mute_stdout()) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Built-in commands in the order of the help, then others by name."""

@@ -40,13 +40,18 @@ class Invocation:
                 overrides["logging.level"] = level
         return read_settings(overrides, profile=self.profile)
 
+    def as_options(self) -> list[str]:
+        """The same settings as words of a command line, for a child process."""
+        profile = ["--profile", self.profile] if self.profile else []
+        return profile + [word for name, value in self.overrides.items() for word in ("--set", f"{name}={_as_text(value)}")]
+
 
 def invocation_of(context: click.Context) -> Invocation:
     """The one `Invocation` of this call."""
     return context.ensure_object(Invocation)
 
 
-class AnyText(click.ParamType[bool]):
+class AnyText(click.types.BoolParamType):
     """True for any text but the empty one: the rule of https://no-color.org."""
 
     name = "any"
@@ -110,6 +115,12 @@ def _keep_overrides(context: click.Context, parameter: click.Parameter, value: S
         if clash:
             raise click.BadParameter(f"{name!r} and {clash!r} set the same thing; give one of them.", context, parameter)
         overrides[name] = _parse(setting)
+
+
+def _as_text(value: object) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _parse(text: str) -> object:

@@ -6,7 +6,7 @@ Rich is imported only when a table is drawn.
 import json
 import sys
 import unicodedata
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,15 @@ Cell = tuple[str, str]
 
 
 @contextmanager
-def waiting(text: str, *, quiet: bool = False) -> Generator[None]:
-    """A spinner on standard error while something takes its time; nothing where that is no terminal."""
+def waiting(text: str, *, quiet: bool = False) -> Generator[Callable[[], None]]:
+    """A spinner on standard error until the yielded function is called or the block ends; nothing where that is no terminal."""
     context = click.get_current_context(silent=True)
     screen = console(color=context.color if context else None, error=True)
     if quiet or not screen.is_terminal:
-        yield
+        yield lambda: None
         return
-    with screen.status(f"{text} …", spinner="dots"):
-        yield
+    with screen.status(f"{text} …", spinner="dots") as status:
+        yield status.stop
 
 
 def print_json(data: object) -> None:

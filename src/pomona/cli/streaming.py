@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pomona.core.generation import Finished, FinishReason, GenerateEvent, TextDelta, Usage
 
+SHORTEST_SECONDS = 0.01
+
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
@@ -23,10 +25,10 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed of decoding, without the time to the first text; None for answers too short to tell."""
-        if self.usage is None or self.first_seconds is None or self.usage.completion_tokens < 2:
+        """Speed of decoding, without the time to the first text; None where the rest came too quickly to tell."""
+        if self.usage is None or self.first_seconds is None or self.total_seconds - self.first_seconds < SHORTEST_SECONDS:
             return None
-        return (self.usage.completion_tokens - 1) / max(self.total_seconds - self.first_seconds, 1e-6)
+        return (self.usage.completion_tokens - 1) / (self.total_seconds - self.first_seconds)
 
 
 async def follow(events: AsyncGenerator[GenerateEvent], show: Callable[[str], None], answer: Answer) -> None:

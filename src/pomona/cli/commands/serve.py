@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,12 +51,13 @@ def serve(context: click.Context, ready_file: Path | None) -> None:
       pomona serve --model ~/models/qwen3-8b --port 8080 --kv-cache 8G
     """
     from pomona.app import load_app
+    from pomona.cli.output import waiting
 
     invocation = invocation_of(context)
     settings = invocation.settings().settings
     if ready_file:
         _check_writable(context, ready_file)
-    with _progress(settings.models.default, quiet=invocation.verbosity < 0) as loaded:
+    with waiting(f"Loading {settings.models.default}", quiet=invocation.verbosity < 0) as loaded:
         app = load_app(settings)  # inside: the logs then know of the spinner
 
         def announce(serving: "Serving") -> None:
@@ -88,14 +87,14 @@ def banner(serving: "Serving") -> str:
     from pomona.cli.output import human_bytes, human_seconds
 
     facts = serving.facts
-    body = json.dumps({"model": serving.model, "messages": [{"role": "user", "content": "Hello!"}], "stream": True})
+    body = json.dumps({"model": serving.model, "messages": [{"role": "user", "content": "Hello!"}]})
     rows = {
         "model": f"{serving.model} ({facts.architecture}, {human_bytes(facts.weight_bytes)})",
         "loaded": f"in {human_seconds(facts.load_seconds)}",
         "device": f"{facts.device}, {human_bytes(facts.kv_budget_bytes)} for keys and values",
         "context": f"{facts.max_context} tokens",
         "health": f"{serving.admin_url}/health",
-        "try": f"curl -N {serving.public_url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'",
+        "try": f"curl {serving.public_url}/v1/chat/completions -H 'Content-Type: application/json' \\\n            -d '{body}'",
         "stop": "Ctrl-C",
     }
     title = click.style(f"Pomona is ready at {serving.public_url}", bold=True, fg="green")
@@ -115,15 +114,3 @@ def _check_writable(context: click.Context, path: Path) -> None:
             f"--ready-file {str(path)!r} cannot be written: {str(path.parent)!r} is no folder that you can write to.", context
         )
     path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress(model: str, *, quiet: bool) -> Generator[Callable[[], None]]:
-    """A spinner until the yielded function is called, or the block ends."""
-    from contextlib import ExitStack
-
-    from pomona.cli.output import waiting
-
-    with ExitStack() as stack:
-        stack.enter_context(waiting(f"Loading {model}", quiet=quiet))
-        yield stack.close
