@@ -52,9 +52,7 @@ class EngineSettings(Section):
         default=None, ge=16, description="Longest prompt and answer in tokens; unset: what the model was trained for."
     )
     page_tokens: int = Field(default=32, ge=8, le=256, description="Tokens per KV page: the granularity of sharing.")
-    kv_cache_bytes: int | None = Field(
-        default=None, ge=4096, description="Budget of all KV pages in bytes; unset: a share of free memory."
-    )
+    kv_cache_bytes: int | None = Field(default=None, ge=4096, description="Budget of all KV pages in bytes; unset: a share of free memory.")
     kv_cache_share: float = Field(
         default=0.3, gt=0, le=0.9, description="Share of free memory for KV pages where `kv_cache_bytes` is unset."
     )
