@@ -82,3 +82,12 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "explain" / "architecture" / "index.html").read_text(encoding="utf-8")
     assert "https://fonts" not in page
     assert "unpkg.com" not in page
+
+
+def test_every_source_file_that_the_pages_mention_exists() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:src/pomona/|tests/|scripts/)?(?:[a-z_]+/)+[a-z_]*\.?[a-z]*)`", text):
+            folders = (ROOT, ROOT / "src" / "pomona")
+            planned = name == "src/pomona/models/architectures/"  # created with the first architecture that mlx-lm lacks
+            assert planned or any((folder / name).exists() for folder in folders), f"{page}: {name}"
