@@ -87,7 +87,7 @@ def commands_page() -> Iterator[str]:
     """The help of every command."""
     yield "# Commands\n"
     yield "Made from the commands themselves. In a clone, write `scripts/pomona` for `pomona`.\n"
-    parent = click.Context(root, info_name="pomona", terminal_width=WIDTH, max_content_width=WIDTH)
+    parent = click.Context(root, info_name="pomona", terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"])
     yield from fenced(root.get_help(parent))
     for name in root.list_commands(parent):
         command = root.get_command(parent, name)
