@@ -3,8 +3,8 @@
 import pytest
 
 from pomona.core.errors import ConfigurationError, ContextOverflow, InvalidRequest, Overloaded
+from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.engine import Engine
-from pomona.engine.kv_cache import ModelCache
 from tests.engine.harness import PAGE, alone, drive, family, make_engine, make_prompt, settings
 from tests.families import VOCABULARY
 
@@ -75,7 +75,7 @@ def test_unknown_caches_are_kept_as_they_are(monkeypatch: pytest.MonkeyPatch) ->
         del leaf
         return False
 
-    monkeypatch.setattr("pomona.engine.kv_cache._is_known", know_nothing)
+    monkeypatch.setattr("pomona.engine.cache.model_cache._is_known", know_nothing)
     engine = make_engine("qwen3_next")
     assert "one after another" in engine.warnings[0]
     rows = [make_prompt(str(i), STEM[: 5 + 20 * i], temperature=1.0, seed=i) for i in range(3)]

@@ -23,7 +23,7 @@ from typing import Any, cast
 import mlx.core as mx
 from mlx_lm.models import base
 
-from pomona.engine.layers import GroupView, PagedLayer
+from pomona.engine.cache.layers import GroupView, PagedLayer
 
 Mask = mx.array | str | None
 _dense_attention = cast("Callable[..., mx.array]", base.scaled_dot_product_attention)

@@ -14,7 +14,7 @@ from pomona.core.errors import ContextOverflow, InvalidRequest, Overloaded
 from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
 from pomona.core.settings import EngineSettings
 from pomona.engine import attention
-from pomona.engine.kv_cache import ModelCache
+from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.memory import kv_budget
 from pomona.engine.probe import prove_batching
 from pomona.engine.protocol import Stats

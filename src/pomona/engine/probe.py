@@ -7,7 +7,7 @@ fails still serves, one row per pass.
 import mlx.core as mx
 
 from pomona.core.generation import Prompt, SamplingParams
-from pomona.engine.kv_cache import ModelCache
+from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.runner import Runner
 from pomona.engine.sequence import Sequence
 

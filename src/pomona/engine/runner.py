@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from pomona.engine.kv_cache import ModelCache
+from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
 from pomona.engine.sequence import Sequence
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pomona.engine.kv_cache import ModelCache
+from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sequence import Sequence
 
 MIN_CHUNK = 64

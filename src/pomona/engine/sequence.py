@@ -1,14 +1,12 @@
 """One row's whole life: tokens known, tokens computed, pages held. Mutable, owned by the scheduler."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import mlx.core as mx
 
 from pomona.core.generation import Prompt
-
-if TYPE_CHECKING:
-    import mlx.core as mx
-
-    from pomona.engine.layers import RowState
+from pomona.engine.states import RowState
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -28,14 +26,14 @@ class Sequence:
     cached_tokens: int = 0
     paused: bool = False
     finished: bool = False
-    pending_token: "tuple[mx.array, int] | None" = None
+    pending_token: tuple[mx.array, int] | None = None
     """Where the last token that was sampled and not read back is: an array (rows,) and the row's place in it."""
     block_hashes: list[bytes] = field(default_factory=list[bytes])
     indexed_blocks: int = 0
     tables: list[list[int]] = field(default_factory=list[list[int]])
     """Per page group: page number of each block of tokens; `TRASH_PAGE` where a sliding window has left it behind."""
-    state: "RowState | None" = None
-    checkpoint: "tuple[int, RowState] | None" = None
+    state: RowState | None = None
+    checkpoint: tuple[int, RowState] | None = None
     """The recurrent state after that many tokens, to be kept once all of them are known."""
     private_caches: list[Any] | None = None
     """mlx-lm's own caches, for models whose layers keep something that pages cannot hold."""

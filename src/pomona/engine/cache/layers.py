@@ -18,8 +18,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
 from pomona.core.errors import ConfigurationError
-from pomona.engine.pages import TRASH_PAGE
-from pomona.engine.sequence import Sequence
+from pomona.engine.cache.pages import TRASH_PAGE
 
 
 class PagePool:
@@ -193,41 +192,9 @@ class PagedLayer:
         return pool.slice(view.first_page, view.table.shape[1])[:, :, skipped : skipped + view.total - first]
 
 
-@dataclass(slots=True, frozen=True)
-class RowState:
-    """The recurrent state of one row: row `index` of arrays (rows, ...) that a whole batch may share."""
-
-    arrays: tuple[tuple[mx.array, ...], ...]
-    index: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of this row alone."""
-        return sum(array.nbytes // array.shape[0] for layer in self.arrays for array in layer)
-
-    def alone(self) -> "RowState":
-        """The same state in arrays of its own."""
-        if self.arrays and self.arrays[0][0].shape[0] == 1:
-            return self
-        return RowState(tuple(tuple(mx.contiguous(a[self.index : self.index + 1]) for a in layer) for layer in self.arrays), 0)
-
-
 def _flatten(pages: mx.array) -> mx.array:
     """(heads, pages, page_tokens, width) -> (heads, tokens, width); a view, as consecutive pages of a head touch."""
     return pages.reshape(pages.shape[0], -1, pages.shape[-1])
-
-
-def stack_states(rows: ReadOnlySequence[Sequence], zero: RowState) -> tuple[tuple[mx.array, ...], ...]:
-    """Arrays (rows, ...) for a batch; no copy if the rows already are one batch in this order."""
-    states = [row.state or zero for row in rows]
-    first = states[0].arrays
-    if all(state.arrays is first and state.index == i for i, state in enumerate(states)) and first[0][0].shape[0] == len(states):
-        return first
-    lone = [state.alone() for state in states]
-    return tuple(
-        tuple(mx.concatenate([state.arrays[layer][entry] for state in lone]) for entry in range(len(arrays)))
-        for layer, arrays in enumerate(first)
-    )
 
 
 def arrays_cache(arrays: tuple[mx.array, ...]) -> ArraysCache:

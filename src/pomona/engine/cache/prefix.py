@@ -8,10 +8,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence as ReadOnlySequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pomona.engine.layers import RowState
+from pomona.engine.states import RowState
 
 
 def extend_hashes(hashes: list[bytes], token_ids: ReadOnlySequence[int], block_tokens: int) -> None:
@@ -42,7 +40,7 @@ class SnapshotStore:
         """Bytes of all snapshots."""
         return self._bytes
 
-    def put(self, block_hash: bytes, state: "RowState") -> None:
+    def put(self, block_hash: bytes, state: RowState) -> None:
         """Keep `state`; a snapshot larger than the whole budget is not kept."""
         self.discard(block_hash)
         self._states[block_hash] = state
@@ -51,7 +49,7 @@ class SnapshotStore:
             _, oldest = self._states.popitem(last=False)
             self._bytes -= oldest.nbytes
 
-    def get(self, block_hash: bytes) -> "RowState":
+    def get(self, block_hash: bytes) -> RowState:
         """The state, now the most recently used one. KeyError if it is not there."""
         self._states.move_to_end(block_hash)
         return self._states[block_hash]

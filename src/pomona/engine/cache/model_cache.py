@@ -17,10 +17,11 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
-from pomona.engine.layers import GroupView, PagedLayer, PagePool, RowState, arrays_cache, consecutive, stack_states
-from pomona.engine.pages import TRASH_PAGE, PageAllocator
-from pomona.engine.prefix_cache import SnapshotStore, extend_hashes
+from pomona.engine.cache.layers import GroupView, PagedLayer, PagePool, arrays_cache, consecutive
+from pomona.engine.cache.pages import TRASH_PAGE, PageAllocator
+from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
 from pomona.engine.sequence import Sequence
+from pomona.engine.states import RowState, stack_states
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -179,7 +180,7 @@ class ModelCache:
             view = self._view(group, [row.tables[index] for row in rows], starts, counts)
             for layer in group.layers:
                 layer.view = view
-        states = iter(stack_states(rows, self.zero_state) if self.zero_state else ())
+        states = iter(stack_states([row.state or self.zero_state for row in rows]) if self.zero_state else ())
         leaves = iter([layer or arrays_cache(next(states)) for layer in self._layers])
         return [_rebuild(entry, leaves) for entry in self._probe]
 
