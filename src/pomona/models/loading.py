@@ -16,6 +16,7 @@ from pomona.core.errors import ModelUnusable
 from pomona.models.device import Device
 from pomona.models.expansion import expand_to_float32, flat_parameters
 from pomona.models.references import ResolvedModel
+from pomona.models.rotary import share_rotary_tables
 from pomona.models.validation import FolderFacts, inspect_folder
 
 # mlx-lm and mlx.utils have no complete types.
@@ -56,6 +57,7 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
     module, config = _build(facts)
     if device.kind == "cpu" and dequantize_on_cpu:
         expand_to_float32(module)
+        share_rotary_tables(module)
     _materialise(module, facts)
     sizes = _bytes_by_type(module)
     return LoadedModel(
