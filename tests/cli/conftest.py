@@ -1,5 +1,6 @@
 """Runs commands as a person would, in a clean home: in this process where that will do, else in a real one."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from pomona.cli import root
@@ -28,6 +30,18 @@ class PomonaProcess(Protocol):
     def __call__(self, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """What it printed and its exit code."""
         ...
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Generator[None]:
+    """Logs of servers in this process stay off what commands print; what commands change of logging is taken back."""
+    root_logger = logging.getLogger()
+    handlers, level = list(root_logger.handlers), root_logger.level
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+    root_logger.handlers[:] = handlers
+    root_logger.setLevel(level)
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ TIMEOUT = httpx.Timeout(connect=5.0, read=600.0, write=30.0, pool=5.0)
 class RemoteGenerator:
     """Answers through `POST /v1/chat/completions` and `/v1/completions` of the server at `url`.
 
-    `Started.prompt_tokens` is 0: the wire tells the number only at the end, in `Finished.usage`.
+    One thing that the protocol promises it cannot keep: `Started.prompt_tokens` is 0, because the wire tells the number only at the end,
+    in `Finished.usage`.
     """
 
     def __init__(self, url: str, *, client: httpx.AsyncClient) -> None:
