@@ -4,15 +4,17 @@ Owns: the configurations of the recorded models, the prompts, reading a recorded
 which needs torch. Start reading at `Golden`.
 """
 
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import mlx.core as mx
 
+from pomona.models.device import use_device
+from pomona.models.loading import load
+from pomona.models.references import ResolvedModel
 from tests.families import CONFIGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,12 +102,6 @@ def read_golden(name: str) -> Golden:
 
 
 def load_forward(folder: Path) -> Forward:
-    """The model of `folder` as a function from ids (batch, tokens) to float32 logits; quantised weights are expanded."""
-    library = cast("Any", importlib.import_module("mlx_lm.utils"))
-    module = library.load_model(folder)[0]
-    module.apply(_in_float32)
-    return cast("Forward", library.dequantize_model(module))
-
-
-def _in_float32(weights: mx.array) -> mx.array:
-    return weights if weights.dtype == mx.uint32 else weights.astype(mx.float32)
+    """The model of `folder`, loaded as Pomona does: a function from ids (batch, tokens) to float32 logits (batch, tokens, vocabulary)."""
+    found = ResolvedModel(id=folder.name, path=folder, kind="folder", reference=str(folder))
+    return cast("Forward", load(found, use_device("cpu")).module)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tests.families import gain
+from tests.families import VOCABULARY, gain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +23,11 @@ class Reference:
     model: Any
 
     def save(self, folder: Path, config: Mapping[str, object]) -> None:
-        """Write the weights under their published names, and `config` as `config.json`."""
+        """Write a model folder: weights under their published names, `config`, and a tokenizer whose words are numbers."""
         self.model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / "tokenizer.json").write_text(number_tokenizer(VOCABULARY))
 
     def logits(self, ids: Sequence[int]) -> Any:
         """Logits of every position: a torch tensor (tokens, vocabulary), float32."""
@@ -56,6 +57,13 @@ class Reference:
                 raise ValueError(f"The first two logits differ by only {margin!r} after {len(found)} tokens: choose another seed.")
             found.append(int(best.indices[0]))
         return found
+
+
+def number_tokenizer(vocabulary: int) -> str:
+    """A `tokenizer.json` in which token 7 is the word "7"."""
+    words = {f"{token}": token for token in range(vocabulary)}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "0"}
+    return json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}, "model": model}) + "\n"
 
 
 def random_reference(config: Mapping[str, object], *, seed: int) -> Reference:
