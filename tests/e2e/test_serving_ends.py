@@ -1,0 +1,93 @@
+"""Servers that lose their engine, are told to stop, or are killed."""
+
+import shutil
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from openai import APIError, AsyncStream
+from openai.types import Completion
+
+from pomona.models.references import bundled_folder
+from tests.e2e.servers import MODEL, PATIENCE_SECONDS, Server, serving, wait_until
+
+
+@asynccontextmanager
+async def begun(server: Server, max_tokens: int) -> AsyncGenerator[AsyncStream[Completion]]:
+    """A stream of which the first piece has come."""
+    async with server.client() as client:
+        stream = await client.completions.create(
+            model=MODEL, prompt="Once upon a time", max_tokens=max_tokens, stream=True, extra_body={"ignore_eos": True}
+        )
+        await anext(stream)
+        yield stream
+        await stream.close()
+
+
+async def test_an_engine_killed_in_mid_stream_is_an_error_and_comes_back(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        engine = server.engine()
+        async with begun(server, 3000) as stream:
+            engine.kill()
+            with pytest.raises(APIError, match=r"SIGKILL.* Send the request again"):
+                await exhaust(stream)
+        async with begun(server, 4) as stream:
+            assert await exhaust(stream) == "length"
+        assert server.engine().pid != engine.pid
+        assert server.is_ready()
+        assert server.metric("pomona_engine_restarts_total") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_to_the_group_lets_answers_finish(number: signal.Signals, tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "server.shutdown_grace_seconds=100") as server:
+        engine = server.engine()
+        async with begun(server, 60) as stream:
+            for process in (server.process, engine):
+                process.send_signal(number)
+            assert await exhaust(stream) == "length"
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert not engine.is_running()
+
+
+async def test_answers_that_do_not_finish_in_time_are_ended_with_a_reason(tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "server.shutdown_grace_seconds=0.2") as server:
+        engine = server.engine()
+        async with begun(server, 3000) as stream:
+            server.process.terminate()
+            with pytest.raises(APIError, match="shutting down"):
+                await exhaust(stream)
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert not engine.is_running()
+
+
+async def test_the_engine_goes_with_a_killed_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        engine = server.engine()
+        async with begun(server, 3000):
+            server.process.kill()
+            gone, _ = psutil.wait_procs([engine], PATIENCE_SECONDS)
+        assert [each.pid for each in gone] == [engine.pid]
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server_with_the_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(bundled_folder(), broken)
+    (broken / "config.json").write_text('{"model_type": "no-such-type"}')
+    with pytest.raises(AssertionError, match=r"config\.json.*no-such-type"), serving(tmp_path, "--model", "./broken"):
+        pass
+
+
+def test_a_server_that_is_ready_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert server.is_ready()
+        wait_until(lambda: server.metric("pomona_engine_steps") >= 1)
+
+
+async def exhaust(stream: AsyncStream[Completion]) -> str | None:
+    """Read to the end; why the answer ended."""
+    reasons = [choice.finish_reason async for chunk in stream for choice in chunk.choices]
+    return reasons[-1]
