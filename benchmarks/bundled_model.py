@@ -8,8 +8,10 @@ perplexity, mean KL divergence and agreement of the most likely token. `build` w
 """
 
 import argparse
+import importlib
 import json
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -20,10 +22,11 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
-from mlx_lm.utils import dequantize_model, load_model, quantize_model, save_config, save_model
-from transformers import AutoTokenizer
 
+from pomona.models.expansion import expand_to_float32
+
+# mlx-lm and transformers have no complete types.
+library = cast("Any", importlib.import_module("mlx_lm.utils"))
 WINDOW_TOKENS = 512
 COPIED_FILES = ("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 Model = Callable[[mx.array], mx.array]
@@ -63,7 +66,7 @@ class Quality:
 
 def quantised(source: Path, recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The model of `source` stored as `recipe` says, and the config that describes it."""
-    model, config = load_model(source)
+    model, config = cast("tuple[nn.Module, dict[str, Any]]", library.load_model(source))
     if recipe.bits == 16:
         return model, config
 
@@ -72,28 +75,35 @@ def quantised(source: Path, recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
             return {"bits": recipe.embedding_bits, "group_size": recipe.group_size, "mode": "affine"}
         return True
 
-    return quantize_model(model, config, recipe.group_size, recipe.bits, quant_predicate=predicate)
+    return cast(
+        "tuple[nn.Module, dict[str, Any]]", library.quantize_model(model, config, recipe.group_size, recipe.bits, quant_predicate=predicate)
+    )
 
 
 def build(source: Path, target: Path, recipe: Recipe) -> int:
     """Write a complete model folder and return the bytes of its weights."""
     model, config = quantised(source, recipe)
-    save_model(target, model)
+    library.save_model(target, model)
     (target / "model.safetensors.index.json").unlink()
     config.pop("quantization_config", None)
-    save_config(config, target / "config.json")
+    library.save_config(config, target / "config.json")
     for name in COPIED_FILES:
         shutil.copyfile(source / name, target / name)
     return (target / "model.safetensors").stat().st_size
 
 
 def chat_documents(path: Path, tokenizer: Any, limit: int) -> Iterator[tuple[list[int], int]]:
-    """Token ids of question-answer pairs as chats, and how many of them are the prompt, which is not scored."""
+    """Token ids of GSM8K's questions and answers as chats, and how many of them are the prompt, which is not scored.
+
+    The answers lose their calculator marks and end in words, as those that the model was trained on do.
+    """
     for line in path.read_text(encoding="utf-8").splitlines()[:limit]:
         row = json.loads(line)
+        steps, result = re.sub(r"<<[^>]*>>", "", row["answer"]).split("####")
+        answer = f"{steps.strip()}\nThe answer is {result.strip()}."
         question = [{"role": "user", "content": row["question"]}]
         prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
-        whole = tokenizer.apply_chat_template([*question, {"role": "assistant", "content": row["answer"]}], tokenize=False)
+        whole = tokenizer.apply_chat_template([*question, {"role": "assistant", "content": answer}], tokenize=False)
         yield tokenizer.encode(whole)[:WINDOW_TOKENS], len(tokenizer.encode(prompt))
 
 
@@ -108,33 +118,33 @@ def plain_documents(path: Path, tokenizer: Any, limit: int) -> Iterator[tuple[li
 
 def compare(original: nn.Module, copy: nn.Module, documents: list[tuple[list[int], int]]) -> Quality:
     """Score `copy` against `original` on the same positions, both in float32."""
-    loss = divergence = agreeing = positions = 0.0
+    loss = divergence = agreeing = 0.0
+    positions = 0
     for ids, start in documents:
         inputs, targets = mx.array([ids[:-1]]), mx.array(ids[start:])
-        wanted, found = (nn.log_softmax(cast("Model", m)(inputs)[0, start - 1 :]) for m in (original, copy))
-        loss -= mx.take_along_axis(found, targets[:, None], axis=-1).sum().item()
-        divergence += (mx.exp(wanted) * (wanted - found)).sum().item()
-        agreeing += (wanted.argmax(-1) == found.argmax(-1)).sum().item()
-        positions += len(targets)
+        wanted, found = _log_probabilities(original, inputs, start), _log_probabilities(copy, inputs, start)
+        loss -= float(mx.take_along_axis(found, targets[:, None], axis=-1).sum())
+        divergence += float((mx.exp(wanted) * (wanted - found)).sum())
+        agreeing += float((wanted.argmax(-1) == found.argmax(-1)).sum())
+        positions += targets.size
     return Quality(perplexity=math.exp(loss / positions), divergence=divergence / positions, agreement=agreeing / positions)
 
 
-def in_float32(model: nn.Module) -> nn.Module:
-    """The same weights expanded, so that rounding of activations does not blur the comparison."""
-    model = dequantize_model(model)
-    model.update(tree_map(lambda a: a.astype(mx.float32), model.parameters()))
-    mx.eval(model.parameters())
-    return model
+def _log_probabilities(model: nn.Module, inputs: mx.array, start: int) -> mx.array:
+    return nn.log_softmax(cast("Model", model)(inputs)[0, start - 1 :])
 
 
 def measure(source: Path, documents: list[tuple[list[int], int]]) -> Iterator[tuple[Recipe, int, Quality]]:
     """Each recipe with its bytes on disk and its quality."""
-    original = in_float32(quantised(source, RECIPES[0])[0])
+    original, _ = quantised(source, RECIPES[0])
+    expand_to_float32(original)
     for recipe in RECIPES:
         with tempfile.TemporaryDirectory() as folder:
             size = build(source, Path(folder), recipe)
-            copy, _ = load_model(Path(folder))
-        yield recipe, size, compare(original, in_float32(copy), documents)
+            copy = cast("nn.Module", library.load_model(Path(folder))[0])
+            expand_to_float32(copy)
+            mx.eval(copy.parameters())
+        yield recipe, size, compare(original, copy, documents)
 
 
 def main() -> None:
@@ -156,13 +166,15 @@ def main() -> None:
         size = build(options.source, options.target, Recipe(name="chosen", bits=options.bits, group_size=options.group_size))
         sys.stdout.write(f"{options.target}: {size / 1e6:.2f} MB of weights\n")
         return
-    tokenizer = cast("Any", AutoTokenizer).from_pretrained(options.source, local_files_only=True)
+    tokenizer = cast("Any", importlib.import_module("transformers")).AutoTokenizer.from_pretrained(options.source, local_files_only=True)
     documents = [d for path in options.chat for d in chat_documents(path, tokenizer, options.documents)]
     documents += [d for path in options.plain for d in plain_documents(path, tokenizer, options.documents)]
     sys.stdout.write(f"{len(documents)} documents, {sum(len(ids) - start for ids, start in documents)} scored tokens\n")
     sys.stdout.write("| weights | MB | perplexity | KL to bf16 | same top token |\n|---|---|---|---|---|\n")
     for recipe, size, quality in measure(options.source, documents):
-        sys.stdout.write(f"| {recipe.name} | {size / 1e6:.2f} | {quality.perplexity:.3f} | {quality.divergence:.5f} | {quality.agreement:.1%} |\n")
+        sys.stdout.write(
+            f"| {recipe.name} | {size / 1e6:.2f} | {quality.perplexity:.3f} | {quality.divergence:.5f} | {quality.agreement:.1%} |\n"
+        )
 
 
 if __name__ == "__main__":
