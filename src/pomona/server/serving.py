@@ -151,6 +151,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 log_config=None,
+                log_level="warning",  # what it tells of its life is told here already
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
