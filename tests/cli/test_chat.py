@@ -57,7 +57,7 @@ def test_retry_asks_the_same_again_with_new_options(pomona: Pomona, gateway: Gat
 
 def test_an_error_ends_the_answer_and_not_the_talk(pomona: Pomona, gateway: Gateway) -> None:
     gateway.generator.choose = lambda request: (
-        [Overloaded("Too many requests.")] if (request.messages or ())[-1].text == "bad" else answer("fine")
+        [Overloaded("Too many requests.")] if [said("user", "bad")] == list(request.messages or ()) else answer("fine")
     )
 
     result = pomona("chat", "--url", gateway.urls.public, stdin="bad\ngood\n")

@@ -4,6 +4,7 @@ import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,16 +29,16 @@ from pomona.ops.doctor.findings import State
 HEALTHY = Facts(libraries=LibraryFacts(versions={"mlx": "0.32.4", "mlx-lm": "0.32.2", "httpx": "0.28.1"}))
 
 
-def with_platform(**changes: object) -> Facts:
-    return replace(HEALTHY, platform=replace(PlatformFacts(), **changes))  # pyright: ignore[reportArgumentType]
+def with_platform(**changes: Any) -> Facts:
+    return replace(HEALTHY, platform=replace(PlatformFacts(), **changes))
 
 
-def with_device(**changes: object) -> Facts:
-    return replace(HEALTHY, device=replace(DeviceFacts(), **changes))  # pyright: ignore[reportArgumentType]
+def with_device(**changes: Any) -> Facts:
+    return replace(HEALTHY, device=replace(DeviceFacts(), **changes))
 
 
-def with_service(**changes: object) -> Facts:
-    return replace(HEALTHY, service=replace(ServiceFacts(), **changes))  # pyright: ignore[reportArgumentType]
+def with_service(**changes: Any) -> Facts:
+    return replace(HEALTHY, service=replace(ServiceFacts(), **changes))
 
 
 def with_versions(**versions: str | None) -> Facts:

@@ -1,5 +1,7 @@
 """Percentiles and sums on outcomes that are known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_a_spread_of_nothing_is_empty() -> None:
     assert (spread.count, spread.mean, spread.p50, spread.most) == (0, None, None, None)
 
 
-def outcome(index: int, **changes: object) -> Outcome:
+def outcome(index: int, **changes: Any) -> Outcome:
     made = Outcome(call=Call(index=index, at=None, prompt_tokens=10, output_tokens=5, seed=0))
     for name, value in changes.items():
         setattr(made, name, value)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -52,10 +53,10 @@ def ignore(_run: LoadRun) -> None:
     """Watch nothing."""
 
 
-async def load(server: Server, **changes: object) -> LoadRun:
-    fields: dict[str, object] = {"url": "http://x", "model": "m", "requests": 12, "output_tokens": Lengths.parse("4-9"), **changes}
+async def load(server: Server, **changes: Any) -> LoadRun:
+    fields: dict[str, Any] = {"url": "http://x", "model": "m", "requests": 12, "output_tokens": Lengths.parse("4-9"), **changes}
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
-        return await run_load(LoadPlan(**fields), client, WRITER, ignore)  # pyright: ignore[reportArgumentType]
+        return await run_load(LoadPlan(**fields), client, WRITER, ignore)
 
 
 async def test_the_closed_loop_keeps_its_places_filled_and_no_more() -> None:
