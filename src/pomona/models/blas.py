@@ -110,13 +110,13 @@ def _open_bundled() -> _Library | None:
 
 
 def _open(kind: Literal["system", "bundled"], path: str, prefix: str) -> _Library | None:
-    """The library, if it can be loaded and really has both products."""
+    """The library, if it can be loaded and really has the product."""
     try:
         handle = ctypes.CDLL(path, mode=ctypes.RTLD_LOCAL)
     except OSError:
         return None
     library = _Library(kind=kind, path=path, prefix=prefix, handle=handle)
-    return library if library.address("cblas_sgemm") and library.address("cblas_sgemv") else None
+    return library if library.address("cblas_sgemm") else None
 
 
 def _limit_threads(library: _Library) -> int:
@@ -134,8 +134,7 @@ def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: I
     if shim is not None:
         _wait_passively()
         handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
-        gemm, gemv = (ctypes.c_void_p(library.address(name)) for name in ("cblas_sgemm", "cblas_sgemv"))
-        handle["pomona_bind"](gemm, gemv, ctypes.c_int(threads))
+        handle["pomona_bind"](ctypes.c_void_p(library.address("cblas_sgemm")), ctypes.c_int(threads))
         return "shim", ""
     slower = "No C compiler (cc, gcc, clang) works here: decoding few rows is slower than it could be. Install one, such as gcc."
     if library.kind == "system":

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
-enum { ROWS = 4, MOST_ROWS = 8, PARALLEL_FROM = 1 << 20 };
+enum { ROWS = 4, MOST_ROWS = 8, PARALLEL_FROM = 1 << 22 };
 #if defined(__AVX512F__)
 enum { LANES = 16, COLUMNS = 4 };
 #elif defined(__AVX__)
@@ -18,14 +18,11 @@ typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(s
 typedef float quad __attribute__((vector_size(4 * sizeof(float))));
 
 typedef void (*gemm_function)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
-typedef void (*gemv_function)(int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
 static gemm_function library_gemm;
-static gemv_function library_gemv;
 static int threads = 1;
 
-void pomona_bind(void *gemm, void *gemv, int thread_count) {
+void pomona_bind(void *gemm, int thread_count) {
     library_gemm = (gemm_function)gemm;
-    library_gemv = (gemv_function)gemv;
     threads = thread_count;
 }
 
@@ -80,15 +77,32 @@ static void few_rows(int m, int n, int k, float alpha, const float *a, long lda,
     for (int j = strips * COLUMNS; j < n; j++) strip(1, m, k, alpha, a, lda, b + j * ldb, ldb, beta, c + j, ldc);
 }
 
+/* c(1, n) = alpha * a . b + beta * c for a b whose rows are contiguous, such as the values of an attention. */
+static void one_row(int n, int k, float alpha, const float *a, const float *b, long ldb, float beta, float *c) {
+    int j = 0;
+    for (; j + COLUMNS * LANES <= n; j += COLUMNS * LANES) {
+        lanes sums[COLUMNS] = {0};
+        for (int p = 0; p < k; p++)
+            for (int q = 0; q < COLUMNS; q++) sums[q] += a[p] * *(const lanes *)(b + p * ldb + j + q * LANES);
+        for (int q = 0; q < COLUMNS; q++) {
+            lanes *out = (lanes *)(c + j + q * LANES);
+            *out = beta == 0 ? alpha * sums[q] : alpha * sums[q] + beta * *out;
+        }
+    }
+    for (; j < n; j++) {
+        float sum = 0;
+        for (int p = 0; p < k; p++) sum += a[p] * b[p * ldb + j];
+        c[j] = alpha * sum + (beta == 0 ? 0 : beta * c[j]);
+    }
+}
+
 void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
                  int ldb, float beta, float *c, int ldc) {
-    if (order == ROW_MAJOR && trans_a == NO_TRANS && trans_b == TRANS && m <= MOST_ROWS) {
+    int ours = order == ROW_MAJOR && trans_a == NO_TRANS;
+    if (ours && trans_b == TRANS && m <= MOST_ROWS)
         few_rows(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    } else if (order == ROW_MAJOR && m == 1 && trans_b == NO_TRANS) {
-        /* Some libraries scale c by a beta of 0, which keeps the NaNs of fresh memory. */
-        if (beta == 0) memset(c, 0, n * sizeof(float));
-        library_gemv(ROW_MAJOR, TRANS, k, n, alpha, b, ldb, a, trans_a == NO_TRANS ? 1 : lda, beta, c, 1);
-    } else {
+    else if (ours && trans_b == NO_TRANS && m == 1)
+        one_row(n, k, alpha, a, b, ldb, beta, c);
+    else
         library_gemm(order, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    }
 }
