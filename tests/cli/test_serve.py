@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pomona.app import Serving
-from pomona.cli.commands.serve import banner, write_ready_file
+from pomona.cli.commands.serve import Size, banner, write_ready_file
 from pomona.core.status import ModelFacts
 from pomona.ops.own_server import OwnServer, own_server
 from tests.cli.conftest import Pomona, PomonaProcess
@@ -97,9 +97,6 @@ def test_mistakes_are_told_before_anything_is_loaded(pomona: Pomona, arguments: 
     ("text", "size"), [("123456789", 123456789), ("512M", 2**29), ("4g", 2**32), ("1.5GiB", 3 * 2**29), ("2 TB", 2**41)]
 )
 def test_sizes_are_read(text: str, size: int) -> None:
-    from pomona.app import Serving
-from pomona.cli.commands.serve import Size
-
     assert Size().convert(text, None, None) == size
 
 
