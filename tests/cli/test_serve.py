@@ -19,7 +19,6 @@ from pomona.core.status import ModelFacts
 from pomona.ops.own_server import OwnServer, own_server
 from tests.cli.conftest import Pomona, PomonaProcess
 
-
 SERVING = Serving(
     public_url="http://127.0.0.1:1",
     admin_url="http://127.0.0.1:2",
