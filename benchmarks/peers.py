@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from pomona.models.loading import LoadedModel
+    from pomona.engine.engine import Engine
 
 UNREACHABLE = "ÿ"
 """End-of-text token of the prepared folders: the byte 0xFF in a byte-level vocabulary. UTF-8 has no such byte, so no model says it, and
@@ -66,9 +66,9 @@ class Stopwatch:
         return Result(seconds=time.perf_counter() - self._start, first=list(self._first.values()), tokens=self._tokens)
 
 
-def generate_step(folder: Path) -> Answer:
+def generate_step(model: Any) -> Answer:
     """mlx-lm's generator for one prompt. It has no batches: rows are answered one after another."""
-    mx, library, model = _library(folder)
+    mx, library = cast("Any", importlib.import_module("mlx.core")), cast("Any", importlib.import_module("mlx_lm.generate"))
 
     def answer(task: Task) -> Result:
         watch = Stopwatch()
@@ -80,13 +80,13 @@ def generate_step(folder: Path) -> Answer:
     return answer
 
 
-def batch_generator(folder: Path) -> Answer:
-    """mlx-lm's continuous batching, which its server uses, with the server's own limits: 32 rows decode, 8 prompts prefill."""
-    _, library, model = _library(folder)
+def batch_generator(model: Any, **limits: int) -> Answer:
+    """mlx-lm's continuous batching. Without `limits`, those that its server has too: 32 rows decode, 8 prompts prefill."""
+    library = cast("Any", importlib.import_module("mlx_lm.generate"))
 
     def answer(task: Task) -> Result:
         watch = Stopwatch()
-        generator = library.BatchGenerator(model, max_tokens=task.new_tokens)
+        generator = library.BatchGenerator(model, max_tokens=task.new_tokens, **limits)
         generator.insert([list(prompt) for prompt in task.prompts])
         while responses := generator.next_generated():
             for response in responses:
@@ -97,13 +97,10 @@ def batch_generator(folder: Path) -> Answer:
     return answer
 
 
-def pomona_engine(folder: Path) -> Answer:
-    """Our engine with its default settings, without processes around it."""
+def pomona_engine(engine: "Engine") -> Answer:
+    """Our engine, without processes around it."""
     from pomona.core.generation import Prompt, SamplingParams
-    from pomona.core.settings import EngineSettings
-    from pomona.engine.engine import build_engine
 
-    engine = build_engine(_load_ours(folder), EngineSettings())
     greedy = SamplingParams(temperature=0.0)
 
     def answer(task: Task) -> Result:
@@ -129,9 +126,9 @@ def http_load(url: str) -> Answer:
 
 
 IN_PROCESS: Mapping[str, Callable[[Path], Answer]] = {
-    "pomona": pomona_engine,
-    "generate_step": generate_step,
-    "batch_generator": batch_generator,
+    "pomona": lambda folder: pomona_engine(_our_engine(folder)),
+    "generate_step": lambda folder: generate_step(_their_model(folder)),
+    "batch_generator": lambda folder: batch_generator(_their_model(folder)),
 }
 
 
@@ -211,16 +208,17 @@ def _be_mlx_server(folder: Path, port: int) -> None:
     importlib.import_module("mlx_lm.server").main()
 
 
-def _library(folder: Path) -> tuple[Any, Any, Any]:
-    """mlx, mlx-lm's generators and the model of `folder`. Without types: mlx-lm has none."""
-    library = cast("Any", importlib.import_module("mlx_lm.generate"))
-    model = cast("Any", importlib.import_module("mlx_lm.utils")).load_model(folder)[0]
-    return cast("Any", importlib.import_module("mlx.core")), library, model
+def _their_model(folder: Path) -> Any:
+    """Without types: mlx-lm has none."""
+    return cast("Any", importlib.import_module("mlx_lm.utils")).load_model(folder)[0]
 
 
-def _load_ours(folder: Path) -> "LoadedModel":
+def _our_engine(folder: Path) -> "Engine":
+    from pomona.core.settings import EngineSettings
+    from pomona.engine.engine import build_engine
     from pomona.models.device import use_device
     from pomona.models.loading import load
     from pomona.models.references import ResolvedModel
 
-    return load(ResolvedModel(id=folder.name, path=folder, kind="folder", reference=str(folder)), use_device("auto"))
+    found = ResolvedModel(id=folder.name, path=folder, kind="folder", reference=str(folder))
+    return build_engine(load(found, use_device("auto")), EngineSettings())
