@@ -232,7 +232,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines: list[str] = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        origin = origins.get(name, "defaults")
+        origin = origins.get(name) or next((origin for leaf, origin in origins.items() if leaf.startswith(f"{name}.")), "defaults")
         if problem["type"] == "extra_forbidden":
             lines.append(f"There is no setting {name!r} (from {origin}). `pomona config:show` lists all settings.")
         else:
