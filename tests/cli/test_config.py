@@ -73,7 +73,8 @@ def test_the_table_shows_a_section(pomona: Pomona) -> None:
         (["--set", "server.=1"], 2, "section.field=value"),
         (["--set", "server.port=1", "--set", "server.port.x=2"], 2, "set the same thing"),
         (["--set", "server.port=x"], 78, "server.port = 'x' (from command line)"),
-        (["--set", "server.potr=1"], 78, "no setting 'server.potr'"),
+        (["--set", "server.potr=1"], 78, "no setting 'server.potr' (from command line)"),
+        (["--set", "servre.port=1"], 78, "no setting 'servre' (from command line)"),
         (["--profile", "prod"], 78, "development, production, test"),
     ],
 )

@@ -25,6 +25,8 @@ class Source:
     generator: Generator
     model: str
     place: str
+    url: str = ""
+    """Its address, if it is a server."""
 
 
 @asynccontextmanager
@@ -67,7 +69,7 @@ async def find_server(
     wanted = str(asked or (names[0] if url else loaded.settings.models.default))
     if url is None and wanted not in names:
         return None
-    return Source(generator=remote, model=wanted, place=address)
+    return Source(generator=remote, model=wanted, place=f"at {address}", url=address)
 
 
 @asynccontextmanager
@@ -81,4 +83,4 @@ async def _load_model(loaded: "LoadedSettings", *, quiet: bool) -> AsyncGenerato
     async with AsyncExitStack() as stack:
         with waiting(f"Loading {app.model}", quiet=quiet):
             generator = await stack.enter_async_context(app.generator())
-        yield Source(generator=generator, model=app.model, place="this process")
+        yield Source(generator=generator, model=app.model, place="in this process")

@@ -49,5 +49,5 @@ async def _chat(invocation: Invocation, *, system: str | None, url: str | None, 
         conversation = Conversation(model=source.model, system=system, dials=dict(dials))
         reader = open_reader(cache_folder() / "chat-history", [f"/{name}" for name in COMMANDS], color=invocation.color is not False)
         if sys.stdin.isatty():
-            note(f"{source.model} at {source.place}. /help shows commands, Ctrl-D leaves.")
+            note(f"{source.model} {source.place}. /help shows commands, Ctrl-D leaves.")
         await chat_loop(source, conversation, reader)

@@ -112,7 +112,7 @@ async def _target(invocation: Invocation, plan: "LoadPlan", client: "httpx.Async
     loaded = invocation.settings(log_level="warning")
     remote = await find_server(client, invocation, loaded, url=plan.url or None, alone=False)
     if remote:
-        yield replace(plan, url=remote.place.rstrip("/"), model=remote.model)
+        yield replace(plan, url=remote.url.rstrip("/"), model=remote.model)
         return
     starting = waiting(f"Starting a server for {loaded.settings.models.default}", quiet=invocation.verbosity < 0)
     with starting as started:
