@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -103,6 +104,12 @@ async def test_a_hung_engine_is_killed() -> None:
         with pytest.raises(EngineFailed, match="hung: silent for"):
             await read(client, prompt("row", HANG))
         await until(lambda: not psutil.pid_exists(client.pid))
+
+
+async def test_a_gateway_that_slept_does_not_take_its_own_sleep_for_a_hung_engine() -> None:
+    async with started(FleetSettings(heartbeat_seconds=0.05, hang_seconds=1.01)) as client:
+        time.sleep(1.5)  # noqa: ASYNC251 - the event loop stands still, as when a laptop is closed or the process is stopped
+        assert await read(client, prompt(max_tokens=100)) == list(range(3, 103))
 
 
 async def test_signals_to_the_group_are_left_to_the_gateway(client: EngineClient) -> None:
