@@ -25,7 +25,7 @@ class Served:
     admin_url: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`pomona serve` as the README starts it, on free ports."""
     folder = tmp_path_factory.mktemp("served")
