@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -61,10 +61,11 @@ async def follow_until_interrupt(events: AsyncGenerator[GenerateEvent], show: Ca
 
 
 @contextmanager
-def _interrupting(task: "asyncio.Future[None]"):  # noqa: ANN202 - a context manager
-    loop = asyncio.get_running_loop()
+def _interrupting(task: "asyncio.Future[None]") -> Generator[None]:
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)  # asyncio would put Python's own handler there, not the one of `asyncio.run`
