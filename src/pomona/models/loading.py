@@ -22,7 +22,18 @@ from pomona.models.validation import FolderFacts, inspect_folder
 # mlx-lm and mlx.utils have no complete types.
 _load_model = cast("Callable[..., tuple[nn.Module, Mapping[str, object]]]", importlib.import_module("mlx_lm.utils").load_model)
 FALLBACK_CONTEXT = 8192
-BUILD_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, RuntimeError, OSError, ImportError)
+BUILD_ERRORS = (
+    ValueError,
+    ArithmeticError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    AssertionError,
+    RuntimeError,
+    OSError,
+    ImportError,
+)
 """What mlx-lm's model definitions raise for a config or tensors that do not fit."""
 
 

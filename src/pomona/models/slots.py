@@ -16,7 +16,9 @@ READ_WRITE = 1 | 2
 LAZY = 1
 
 
-class _LinkMap(ctypes.Structure):
+class LinkMap(ctypes.Structure):
+    """The head of glibc's and musl's `struct link_map`."""
+
     _fields_ = (("base", ctypes.c_uint64), ("name", ctypes.c_char_p), ("dynamic", ctypes.c_uint64))
 
 
@@ -31,14 +33,11 @@ def point_import_at(package: str, library: str, symbol: str, address: int) -> bo
 
 
 def _rebind(path: Path, symbol: str, address: int) -> bool:
-    dlopen = ctypes.CDLL(None)["dlopen"]
-    dlopen.restype = ctypes.c_void_p
-    handle = dlopen(str(path).encode(), LAZY)
-    if not handle:
+    link = open_link_map(path)
+    if link is None:
         return False
-    link = _LinkMap.from_address(handle)
-    tables = dict(_dynamic_entries(link.dynamic))
-    slots = [slot for name, slot in _imports(tables, link.base) if name == symbol.encode()]
+    tables = dict(dynamic_entries(link.dynamic))
+    slots = [slot for name, slot in imports(tables, link.base) if name == symbol.encode()]
     for slot in slots:
         page = slot - slot % mmap.PAGESIZE
         if ctypes.CDLL(None)["mprotect"](ctypes.c_void_p(page), ctypes.c_size_t(mmap.PAGESIZE), READ_WRITE) != 0:
@@ -47,14 +46,22 @@ def _rebind(path: Path, symbol: str, address: int) -> bool:
     return bool(slots)
 
 
-def _dynamic_entries(start: int) -> Iterator[tuple[int, int]]:
+def open_link_map(path: Path) -> LinkMap | None:
+    """Load the library, or take it if it is loaded; None if it cannot be."""
+    dlopen = ctypes.CDLL(None)["dlopen"]
+    dlopen.restype = ctypes.c_void_p
+    handle = dlopen(str(path).encode(), LAZY)
+    return LinkMap.from_address(handle) if handle else None
+
+
+def dynamic_entries(start: int) -> Iterator[tuple[int, int]]:
     """(tag, value) pairs up to the null entry."""
     while tag := ctypes.c_int64.from_address(start).value:
         yield tag, ctypes.c_uint64.from_address(start + 8).value
         start += 16
 
 
-def _imports(tables: dict[int, int], base: int) -> Iterator[tuple[bytes, int]]:
+def imports(tables: dict[int, int], base: int) -> Iterator[tuple[bytes, int]]:
     """(symbol, address of its slot) for every relocation that names a symbol."""
     for table, size in ((JUMP_RELOCATIONS, JUMP_BYTES), (RELOCATIONS, RELOCATION_BYTES)):
         for offset in range(0, tables.get(size, 0), RELOCATION_SIZE):
