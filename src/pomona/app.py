@@ -144,7 +144,7 @@ async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGener
     sweep_endpoints()
     spawn = partial(_spawn, settings, model)
     with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
-        async with Supervisor(model.id, spawn, settings.fleet, max_waiting=settings.engine.max_waiting) as engine:
+        async with Supervisor(model.id, spawn, settings.fleet, places=settings.engine.max_rows + settings.engine.max_waiting) as engine:
             words = await asyncio.get_running_loop().run_in_executor(pool, _load_words, settings, model)
             names = served_names(model, settings.models)
             generator = RoutingGenerator(dict.fromkeys(names, ModelGenerator(words, engine, pool)))

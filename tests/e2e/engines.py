@@ -50,9 +50,9 @@ async def started(settings: FleetSettings = QUICK) -> AsyncGenerator[EngineClien
 
 
 @asynccontextmanager
-async def supervised(settings: FleetSettings = QUICK, model: str = "counting", max_waiting: int = 8) -> AsyncGenerator[Supervisor]:
+async def supervised(settings: FleetSettings = QUICK, model: str = "counting", places: int = 8) -> AsyncGenerator[Supervisor]:
     """A supervisor, and the means to look at the processes that it starts."""
-    async with Supervisor(model, partial(spawn, model, settings), settings, max_waiting=max_waiting) as supervisor:
+    async with Supervisor(model, partial(spawn, model, settings), settings, places=places) as supervisor:
         yield supervisor
 
 

@@ -1,5 +1,6 @@
 """Servers that lose their engine, are told to stop, or are killed."""
 
+import asyncio
 import shutil
 import signal
 from collections.abc import AsyncGenerator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from openai import APIError, AsyncStream
+from openai import APIError, AsyncStream, InternalServerError
 from openai.types import Completion
 
 from pomona.models.references import bundled_folder
@@ -62,6 +63,19 @@ async def test_answers_that_do_not_finish_in_time_are_ended_with_a_reason(tmp_pa
                 await exhaust(stream)
         assert server.process.wait(PATIENCE_SECONDS) == 0
         assert not engine.is_running()
+
+
+async def test_one_request_more_than_there_is_room_for_is_refused_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path, "--max-rows", "1", "--max-waiting", "1") as server:
+        async with server.client() as client:
+            async with begun(server, 3000):
+                waiting = asyncio.ensure_future(client.completions.create(model=MODEL, prompt="Once", max_tokens=1))
+                await asyncio.to_thread(wait_until, lambda: server.metric("pomona_engine_waiting_requests") == 1)
+                with pytest.raises(InternalServerError) as caught:
+                    await client.completions.create(model=MODEL, prompt="Once", max_tokens=1, stream=True)
+                assert (caught.value.status_code, caught.value.code) == (503, "overloaded")
+                assert float(caught.value.response.headers["retry-after"]) > 0
+            assert (await waiting).choices[0].finish_reason == "length"
 
 
 async def test_the_engine_goes_with_a_killed_server(tmp_path: Path) -> None:

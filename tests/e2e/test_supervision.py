@@ -39,15 +39,21 @@ async def test_a_request_waits_for_the_model() -> None:
         assert await read(engine, prompt()) == [3, 4, 5, 6, 7]
 
 
-async def test_requests_wait_only_so_long_and_only_so_many() -> None:
-    async with supervised(FleetSettings(ready_wait_seconds=0.2), "slow", max_waiting=1) as engine:
-        first = asyncio.ensure_future(read(engine, prompt()))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match=r"raise engine\.max_waiting"):
-            await read(engine, prompt("second"))
+async def test_requests_wait_only_so_long() -> None:
+    async with supervised(FleetSettings(ready_wait_seconds=0.2), "slow") as engine:
         with pytest.raises(NotReady, match="'slow' is loading"):
-            await first
+            await read(engine, prompt())
     assert engine_pids() == []
+
+
+async def test_there_are_only_so_many_places() -> None:
+    async with supervised(places=2) as engine:
+        async with engine.place() as facts, engine.place():
+            assert facts.architecture == "Counting"
+            with pytest.raises(Overloaded, match=r"2 requests run or wait already\..* raise engine\.max_waiting"):
+                await engine.place().__aenter__()
+        async with engine.place():
+            pass
 
 
 async def test_an_engine_killed_in_mid_stream_comes_back() -> None:
@@ -109,7 +115,7 @@ async def test_a_model_that_breaks_later_is_tried_again() -> None:
     def spawn_next() -> EngineClient:
         return spawn(next(models, "counting"))
 
-    async with Supervisor("counting", spawn_next, QUICK, max_waiting=8) as engine:
+    async with Supervisor("counting", spawn_next, QUICK, places=8) as engine:
         await asyncio.wait_for(engine.loaded(), PATIENCE_SECONDS)
         os.kill(engine_pids()[0], signal.SIGKILL)
         await until(lambda: engine.report().restarts == 3)
@@ -134,7 +140,7 @@ async def test_a_command_that_is_not_there_is_an_error_not_a_hang() -> None:
     def spawn_nothing() -> EngineClient:
         return EngineClient(("/nonexistent/python",), launch, QUICK)
 
-    async with Supervisor("counting", spawn_nothing, QUICK, max_waiting=8) as engine:
+    async with Supervisor("counting", spawn_nothing, QUICK, places=8) as engine:
         with pytest.raises(EngineFailed, match=r"cannot be started: .*nonexistent"):
             await asyncio.wait_for(engine.loaded(), PATIENCE_SECONDS)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,10 +18,10 @@ from pomona.text.tokenizer import Tokenizer
 
 
 class Engine(TokenSource, Protocol):
-    """A token source that knows its limits once it is there."""
+    """A token source with a limited number of places, that knows its model once it is loaded."""
 
-    async def facts(self) -> ModelFacts:
-        """Facts of the loaded model. Waits for it, within bounds; raises NotReady, or why it cannot be loaded."""
+    def place(self) -> AbstractAsyncContextManager[ModelFacts]:
+        """A place for one request. Waits for the model, within bounds; raises Overloaded, NotReady, or why it cannot be loaded."""
         ...
 
 
@@ -43,18 +43,17 @@ class ModelGenerator:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
-        facts = await self._engine.facts()
-        builder = PromptBuilder(self._words.tokenizer, self._words.template, max_context=facts.max_context, vocabulary=facts.vocabulary)
-        prompt = await asyncio.get_running_loop().run_in_executor(self._pool, builder.build, request)
-        prompt_tokens = len(prompt.token_ids)
-        yield Started(prompt_tokens=prompt_tokens)
-        output = TextOutput(self._words.tokenizer, request, prompt_tokens)
-        async with aclosing(self._engine.stream(prompt)) as steps:
-            async for step in steps:
-                for event in output.push(step):
-                    yield event
-                if output.finished:
-                    return
+        async with self._engine.place() as facts:
+            builder = PromptBuilder(self._words.tokenizer, self._words.template, max_context=facts.max_context, vocabulary=facts.vocabulary)
+            prompt = await asyncio.get_running_loop().run_in_executor(self._pool, builder.build, request)
+            yield Started(prompt_tokens=len(prompt.token_ids))
+            output = TextOutput(self._words.tokenizer, request, len(prompt.token_ids))
+            async with aclosing(self._engine.stream(prompt)) as steps:
+                async for step in steps:
+                    for event in output.push(step):
+                        yield event
+                    if output.finished:
+                        return
 
 
 class RoutingGenerator:

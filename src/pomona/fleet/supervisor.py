@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 from msgspec import structs
 
@@ -20,18 +20,19 @@ log = get_logger(__name__)
 
 
 class Supervisor:
-    """A token source that outlives its processes. `async with` starts and ends it; `spawn` starts one process.
+    """A token source that outlives its processes. `async with` starts and ends it; `spawn` starts one process,
+    `places` is how many requests it may have at a time, running and waiting.
 
     The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time
     and after growing pauses when that does not help.
     """
 
-    def __init__(self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, max_waiting: int) -> None:
+    def __init__(self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, places: int) -> None:
         self._model = model
         self._spawn = spawn
         self._settings = settings
-        self._max_waiting = max_waiting
-        self._waiting = 0
+        self._places = places
+        self._places_taken = 0
         self._state: EngineState = "loading"
         self._settled = asyncio.Event()
         self._client: EngineClient | None = None
@@ -59,12 +60,17 @@ class Supervisor:
             raise self._failure()
         return self._facts
 
-    async def facts(self) -> ModelFacts:
-        """The facts of the loaded model. Waits like `stream`."""
-        await self._ready_client()
-        if self._facts is None:
-            raise self._failure()
-        return self._facts
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[ModelFacts]:
+        """A place among the requests that the engine may have, and the facts of its model. Waits like `stream`; raises Overloaded."""
+        if self._places_taken >= self._places:
+            raise Overloaded(f"{self._places} requests run or wait already. Try again later, or raise engine.max_waiting.")
+        self._places_taken += 1
+        try:
+            await self._ready_client()
+            yield await self.loaded()
+        finally:
+            self._places_taken -= 1
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
         """Continue `prompt`. While the engine loads or restarts it waits for at most `fleet.ready_wait_seconds`, then raises NotReady."""
@@ -105,16 +111,11 @@ class Supervisor:
         return self._client
 
     async def _wait_until_settled(self) -> None:
-        if self._waiting >= self._max_waiting:
-            raise Overloaded(f"{self._waiting} requests wait for the engine already. Try again later or raise engine.max_waiting.")
-        self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.ready_wait_seconds):
                 await self._settled.wait()
         except TimeoutError:
             raise NotReady(f"The engine of {self._model!r} is {self._state}. Try again in a few seconds.") from None
-        finally:
-            self._waiting -= 1
 
     def _failure(self) -> PomonaError:
         if self._problem is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
@@ -25,11 +25,15 @@ class Echo:
         self.error = error
         self.prompts: list[Prompt] = []
         self.closed_early = 0
+        self.places_taken = 0
 
-    async def facts(self) -> ModelFacts:
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[ModelFacts]:
         if self.error is not None:
             raise self.error
-        return FACTS
+        self.places_taken += 1
+        yield FACTS
+        self.places_taken -= 1
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
         self.prompts.append(prompt)
@@ -71,7 +75,7 @@ async def test_words_become_ids_and_ids_become_words(generator: Generator, echo:
     assert isinstance(events[-1], Finished)
     assert (events[-1].reason, events[-1].usage.completion_tokens, events[-1].usage.cached_tokens) == ("length", 5, 2)
     assert "one two three four five".startswith(text_of(events).strip())
-    assert echo.closed_early == 0
+    assert (echo.closed_early, echo.places_taken) == (0, 0)
 
 
 async def test_a_stop_string_closes_the_engines_stream(generator: Generator, echo: Echo) -> None:
@@ -79,7 +83,7 @@ async def test_a_stop_string_closes_the_engines_stream(generator: Generator, ech
     assert isinstance(events[-1], Finished)
     assert (events[-1].reason, events[-1].stop_sequence) == ("stop", "three")
     assert text_of(events).strip() == "one two"
-    assert echo.closed_early == 1
+    assert (echo.closed_early, echo.places_taken) == (1, 0)
 
 
 async def test_started_comes_before_the_engine_is_asked(generator: Generator, echo: Echo) -> None:
