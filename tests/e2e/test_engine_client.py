@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pomona.core.errors import Cancelled, ContextOverflow, EngineFailed, InvalidRequest, ModelUnusable
+from pomona.core.errors import Cancelled, ContextOverflow, EngineFailed, ModelUnusable
 from pomona.core.settings import FleetSettings
 from pomona.fleet.client import EngineClient
 from pomona.fleet.endpoint import PREFIX
@@ -60,11 +60,11 @@ async def test_a_refused_prompt_raises_what_the_engine_said(client: EngineClient
     assert await read(client, prompt()) == [3, 4, 5, 6, 7]
 
 
-async def test_an_id_in_use_is_refused(client: EngineClient) -> None:
-    async with aclosing(client.stream(prompt(max_tokens=ENDLESS))) as stream:
+async def test_an_id_can_be_used_again_at_once(client: EngineClient) -> None:
+    async with aclosing(client.stream(prompt("row", 1, max_tokens=ENDLESS))) as stream:
         await begin(stream)
-        with pytest.raises(InvalidRequest, match="'row' is running already"):
-            await read(client, prompt())
+        assert await read(client, prompt("row", 1, 2)) == [2, 3, 4, 5, 6]
+    assert await read(client, prompt("row", 1, 2, 3)) == [3, 4, 5, 6, 7]
 
 
 async def test_an_idle_engine_proves_that_it_lives(client: EngineClient) -> None:

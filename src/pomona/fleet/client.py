@@ -1,10 +1,12 @@
 """One engine process, from its start to its end, as a source of tokens."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
-from pomona.core.errors import Cancelled, EngineFailed, InvalidRequest, Overloaded, PomonaError, error_of
+from pomona.core.errors import Cancelled, EngineFailed, Overloaded, PomonaError, error_of
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import FleetSettings
 from pomona.engine.protocol import (
@@ -43,6 +45,7 @@ class EngineClient:
     def __init__(self, command: Sequence[str], launch_at: LaunchAt, settings: FleetSettings) -> None:
         self._settings = settings
         self._mailboxes: dict[str, Mailbox] = {}
+        self._row_ids = itertools.count()
         self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[PomonaError] = asyncio.get_running_loop().create_future()
         """Why the engine is of no use any more."""
@@ -80,7 +83,8 @@ class EngineClient:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
         """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row."""
-        mailbox = self._open(prompt)
+        row_id = str(next(self._row_ids))  # not the prompt's: rows of a closed stream may still come when its id is used again
+        mailbox = self._open(replace(prompt, id=row_id))
         try:
             while True:
                 step = await mailbox.take()
@@ -88,9 +92,9 @@ class EngineClient:
                 if step.finish_reason is not None:
                     return
         finally:
-            del self._mailboxes[prompt.id]
+            del self._mailboxes[row_id]
             if not mailbox.finished:
-                self._link.send(Cancel(prompt.id))
+                self._link.send(Cancel(row_id))
 
     async def stop(self) -> None:
         """End the process and every stream; leave nothing behind."""
@@ -106,8 +110,6 @@ class EngineClient:
     def _open(self, prompt: Prompt) -> Mailbox:
         if self.ended.done():
             raise error_of(self.ended.result().code, self.ended.result().message)
-        if prompt.id in self._mailboxes:
-            raise InvalidRequest(f"A request with the id {prompt.id!r} is running already. Choose another id.")
         if self._link.congested:
             raise Overloaded("The engine does not take requests at the moment. Try again in a second.")
         mailbox = Mailbox(
