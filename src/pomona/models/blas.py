@@ -80,6 +80,7 @@ def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str]
         return BlasReport(
             kind="late", warning="MLX was imported before its BLAS was chosen, so it keeps the slow one. Choose the BLAS first."
         )
+    _wait_passively()
     library = _find_library(mode)
     if library is None:
         return BlasReport(kind="missing", warning=f"No {_wanted(mode)} was found under MLX. {ADVICE}")
@@ -132,7 +133,6 @@ def _limit_threads(library: _Library) -> int:
 def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: Iterable[str]) -> tuple[Route, str]:
     shim = _compiled_shim(cache_folder, compilers)
     if shim is not None:
-        _wait_passively()
         handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
         handle["pomona_bind"](ctypes.c_void_p(library.address("cblas_sgemm")), ctypes.c_int(threads))
         return "shim", ""

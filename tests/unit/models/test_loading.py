@@ -1,3 +1,4 @@
+import importlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -159,3 +160,15 @@ def test_unknown_limits_are_warned_of(tmp_path: Path, cpu: Device) -> None:
     assert len(loaded.warnings) == 2
     assert "context" in loaded.warnings[0]
     assert "end-of-sequence" in loaded.warnings[1]
+
+
+def test_vocabulary_of_the_embedding_where_the_config_is_silent(tmp_path: Path, cpu: Device) -> None:
+    """Starcoder2's definition assumes 49,152 tokens where the config names no number."""
+    config = {"model_type": "starcoder2", "hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "num_attention_heads": 1}
+    config |= {"num_key_value_heads": 1}
+    definition = cast("Any", importlib.import_module("mlx_lm.models.starcoder2"))
+    folder = copy_stories(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(config))
+    module = definition.Model(definition.ModelArgs.from_dict(config))
+    mx.save_safetensors(str(folder / WEIGHTS), dict(flat_parameters(module)))
+    assert _load(folder, cpu).vocabulary == 49_152
