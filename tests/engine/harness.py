@@ -16,9 +16,9 @@ ROOMY = 2**22
 
 @cache
 def family(name: str) -> Family:
-    """A tiny random model, built once. `NAME/wide` has heads of 32, which quantised pages need."""
+    """A tiny random model, built once. `NAME/wide` has heads of widths that quantised pages and CUDA kernels can take."""
     base, _, wide = name.partition("/")
-    return build(base, {**CONFIGS[base], "head_dim": 32}) if wide else FAMILIES[base]()
+    return build(base, {**CONFIGS[base], "head_dim": 32, "v_head_dim": 16}) if wide else FAMILIES[base]()
 
 
 def settings(**changes: object) -> EngineSettings:

@@ -1,0 +1,58 @@
+"""The laws where a batch of another size rounds differently: on a GPU. Run by `MLX_ENABLE_TF32=0 scripts/test -m gpu` on a machine that
+has one; with TF32, CUDA's float32 products have 10 bits.
+
+Log-probabilities must agree within a tolerance, and tokens wherever the first two candidates are further apart than that. After a
+near tie two runs may part; nothing is compared from there on.
+"""
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import pytest
+
+from pomona.core.generation import TokenLogprobs
+from tests.engine.harness import Result, alone, drive, family, make_engine, make_prompt
+from tests.families import FAMILIES, VOCABULARY
+
+pytestmark = pytest.mark.gpu
+
+STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
+TOLERANCE = {mx.float32: 1e-2, mx.bfloat16: 0.5}
+"""Of log-probabilities: bfloat16 has 8 bits, and these models' logits spread over tens."""
+WIDE = [f"{name}/wide" for name in FAMILIES]
+
+
+@pytest.fixture(params=[mx.float32, mx.bfloat16], ids=str)
+def dtype(request: pytest.FixtureRequest) -> Iterator[mx.Dtype]:
+    """Both types; the models are put back to float32 afterwards, since they are built once."""
+    assert mx.default_device().type == mx.DeviceType.gpu, "this suite needs a GPU"
+    for name in WIDE:
+        family(name).module.set_dtype(request.param)
+    yield request.param
+    for name in WIDE:
+        family(name).module.set_dtype(mx.float32)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_batched_cached_and_chunked_equal_alone_within_rounding(name: str, dtype: mx.Dtype) -> None:
+    rows = [make_prompt(f"{dtype}-{i}", STEM[: 4 + 17 * i], max_tokens=24, logprobs=2) for i in range(5)]
+    engine = make_engine(name)
+    for _ in range(2):
+        results = drive(engine, {0: rows[:2], 3: rows[2:]})
+        for prompt in rows:
+            compare(results[prompt.id], alone(name, prompt), TOLERANCE[dtype])
+
+
+def compare(got: Result, expected: Result, tolerance: float) -> None:
+    """Position by position, up to the first near tie."""
+    assert len(got.tokens) == len(expected.tokens)
+    for token, other, score, wanted in zip(got.tokens, expected.tokens, got.logprobs, expected.logprobs, strict=True):
+        assert score.top[0][1] == pytest.approx(wanted.top[0][1], abs=tolerance)
+        if margin(wanted) <= 2 * tolerance:
+            return
+        assert token == other
+
+
+def margin(score: TokenLogprobs) -> float:
+    """How far the second candidate is behind the first."""
+    return score.top[0][1] - score.top[1][1]
