@@ -1,12 +1,13 @@
 """What an engine promises beyond the laws: sharing, order, limits, refusals."""
 
+import mlx.core as mx
 import pytest
 
 from pomona.core.errors import ConfigurationError, ContextOverflow, InvalidRequest, Overloaded
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.engine import Engine
 from tests.engine.harness import PAGE, alone, drive, family, make_engine, make_prompt, settings
-from tests.families import VOCABULARY
+from tests.families import FAMILIES, VOCABULARY
 
 STEM = [(5 * i + 1) % VOCABULARY for i in range(120)]
 
@@ -163,6 +164,25 @@ def test_paused_rows_do_not_count_as_work() -> None:
     assert not engine.has_work
     engine.resume("a")
     assert engine.has_work
+
+
+def test_a_paused_row_gives_way_when_pages_are_short() -> None:
+    """A reader that stalls must not keep others from being answered; its own text stays the same."""
+    budget = 14 * make_engine("llama").page_bytes
+    engine = make_engine("llama", kv_cache_bytes=budget)
+    stalled, other = make_prompt("stalled", STEM[:60], max_tokens=30), make_prompt("other", STEM[30:90], max_tokens=30)
+    results = drive(engine, {0: [stalled], 8: [other]}, events={6: [("pause", "stalled")], 90: [("resume", "stalled")]})
+    assert {id: result.tokens for id, result in results.items()} == {p.id: alone("llama", p).tokens for p in (stalled, other)}
+    assert engine.stats().preemptions > 0
+
+
+def test_half_precision_works_on_cpus_too() -> None:
+    model = FAMILIES["llama"]()
+    model.module.set_dtype(mx.bfloat16)
+    engine = Engine(model.module, settings(), vocabulary=model.vocabulary, max_context=model.max_context)
+    results = drive(engine, {0: [make_prompt(str(i), STEM[: 9 + 20 * i]) for i in range(3)]})
+    assert not engine.warnings
+    assert [len(result.tokens) for result in results.values()] == [12, 12, 12]
 
 
 def test_close_drops_everything() -> None:

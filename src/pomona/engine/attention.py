@@ -56,13 +56,20 @@ def _suits_pages(layer: PagedLayer, keys: mx.array, values: mx.array, mask: Mask
     """The rows are ragged, and the model uses keys, values and mask just as they were handed out."""
     return (
         layer.present.first_page is None
-        and (layer.present.width == 1 or mx.default_device() == mx.cpu)
+        and _has_kernel(layer)
         and layer.key_pool.bits is None
         and isinstance(mask, mx.array)
         and mask.dtype == mx.bool_
         and mask.shape[1] == 1
         and layer.is_fetched(keys, values)
     )
+
+
+def _has_kernel(layer: PagedLayer) -> bool:
+    """MLX's `gather_mm` takes float32 alone on CPUs; see above for GPUs."""
+    if mx.default_device() == mx.cpu:
+        return layer.key_pool.dtype == mx.float32 and layer.value_pool.dtype == mx.float32
+    return layer.present.width == 1
 
 
 def _attend_pages(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array:

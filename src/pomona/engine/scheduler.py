@@ -1,8 +1,8 @@
 """Which rows compute how many tokens in the next step. Plain Python, no arrays.
 
 A step has a budget of tokens: every row that decodes takes one, prompts share the rest in chunks. Rows are admitted in order
-of arrival while there are pages for their whole prompt. When a decoding row finds no page, the youngest row is put back: it
-loses its pages, keeps its tokens, and is computed again (mostly out of the prefix cache) when there is room.
+of arrival while there are pages for their whole prompt. When a row finds no page, a paused row is put back, else the youngest one:
+it loses its pages, keeps its tokens, and is computed again (mostly out of the prefix cache) when there is room.
 """
 
 from collections import deque
@@ -89,8 +89,9 @@ class Scheduler:
             blocks = self._cache.match(row)
             if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress:
                 continue  # another row is computing just this beginning: wait and share it
-            if not self._start(row, blocks):
-                return
+            while not self._start(row, blocks):
+                if not self._put_back_a_paused_row():
+                    return
             budget -= max(1, row.prefill_left)
             starts_left -= 1
             in_progress |= set(row.block_hashes[blocks:])
@@ -109,6 +110,13 @@ class Scheduler:
         self.running.append(row)
         self.running.sort(key=lambda other: other.arrival)
         return True
+
+    def _put_back_a_paused_row(self) -> bool:
+        """A slow reader may keep its pages only while nobody else needs them."""
+        paused = next((row for row in reversed(self.running) if row.paused), None)
+        if paused is not None:
+            self._preempt(paused)
+        return paused is not None
 
     def _schedule_prefill(self, plan: Plan, budget: int) -> None:
         """Split the budget: an equal share for each prompt, what is left over to the oldest."""
@@ -139,6 +147,8 @@ class Scheduler:
     def _make_room(self, row: Sequence, tokens: int) -> bool:
         """Pages for `tokens` tokens of `row`, putting back younger rows if it must; False if `row` was put back itself."""
         while not self._cache.reserve(row, tokens, windows=True):
+            if self._put_back_a_paused_row():
+                continue
             victim = self.running[-1]
             self._preempt(victim)
             if victim is row:
