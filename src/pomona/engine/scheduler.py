@@ -119,19 +119,29 @@ class Scheduler:
         return paused is not None
 
     def _schedule_prefill(self, plan: Plan, budget: int) -> None:
-        """Split the budget: an equal share for each prompt, what is left over to the oldest."""
+        """Divide the budget: a fair chunk for each prompt in order of arrival, what is left over to the oldest."""
+        fair = min(MIN_CHUNK, max(1, budget // 2))
         rows = [row for row in self.running if row.prefill_left > 0 and not row.paused]
-        if not rows or budget <= 0:
-            return
-        share = max(self._cache.page_tokens, budget // len(rows))
-        spare = budget - sum(min(share, row.prefill_left) for row in rows)
+        grants: list[int] = []
         for row in rows:
-            tokens = min(row.prefill_left, share + max(0, spare), budget)
-            spare -= max(0, tokens - share)
-            tokens = self._align(row, tokens)
-            if tokens > 0 and row in self.running and self._make_room(row, row.computed + tokens):
+            grants.append(min(row.prefill_left, fair, budget))
+            budget -= grants[-1]
+        for row, grant in zip(rows, grants, strict=True):
+            extra = min(row.prefill_left - grant, budget)
+            budget -= extra
+            tokens = self._align(row, grant + extra)
+            alone = not plan.decode and not plan.prefill
+            if (
+                tokens
+                and (alone or self._is_worth_a_pass(row, tokens))
+                and row in self.running
+                and self._make_room(row, row.computed + tokens)
+            ):
                 plan.prefill.append((row, tokens))
-                budget -= tokens
+
+    def _is_worth_a_pass(self, row: Sequence, tokens: int) -> bool:
+        """The end of a prompt always is; else wait for at least a page of budget."""
+        return tokens == row.prefill_left or tokens >= self._cache.page_tokens
 
     def _align(self, row: Sequence, tokens: int) -> int:
         """End chunks at block borders; for recurrent models also at the last border of the prompt, to take a snapshot there."""

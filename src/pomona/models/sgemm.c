@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
-enum { ROWS = 4, MOST_ROWS = 8, PARALLEL_FROM = 1 << 22 };
+enum { ROWS = 4, MOST_ROWS = 16, PARALLEL_FROM = 1 << 22 };
 #if defined(__AVX512F__)
 enum { LANES = 16, COLUMNS = 4 };
 #elif defined(__AVX__)
