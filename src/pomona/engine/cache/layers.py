@@ -44,13 +44,14 @@ class PagePool:
             mx.concatenate([a, mx.zeros((a.shape[0], pages - a.shape[1], *a.shape[2:]), dtype=a.dtype)], axis=1) for a in self.arrays
         )
 
-    def write(self, pages: mx.array, slots: mx.array, values: mx.array) -> None:
-        """Put `values` (rows, heads, tokens, dim) at `pages`, `slots` (rows, tokens)."""
-        written: list[mx.array] = []
+    def write(self, view: "GroupView", values: mx.array) -> None:
+        """Put `values` (rows, heads, tokens, dim) where `view` says, in place."""
         for array, part in zip(self.arrays, self._pack(values), strict=True):
-            array[:, pages, slots] = part.transpose(1, 0, 2, 3)
-            written.append(array)
-        self.arrays = tuple(written)
+            if view.lone_slot is not None:  # a slice costs 14 us, a scatter 35 (CPU)
+                page, slot = view.lone_slot
+                array[:, page, slot] = part[0, :, 0]
+            else:
+                array[:, view.pages, view.slots] = part.transpose(1, 0, 2, 3)
 
     def slice(self, first_page: int, pages: int) -> mx.array:
         """(1, heads, pages * page_tokens, dim) of consecutive pages: a view, unless quantised."""
@@ -96,6 +97,8 @@ class GroupView:
     first_page: int | None
     """First page of a dense row; None if the rows are not dense."""
     offset: int | mx.array
+    lone_slot: tuple[int, int] | None
+    """Page and slot, if one token is all there is to write."""
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
     """Masks and index arrays that all layers of the pass share."""
 
@@ -163,8 +166,8 @@ class PagedLayer:
         The result is lazy: attention over pages (`attention.py`) recognises it and never computes it.
         """
         view = self.present
-        self.key_pool.write(view.pages, view.slots, keys)
-        self.value_pool.write(view.pages, view.slots, values)
+        self.key_pool.write(view, keys)
+        self.value_pool.write(view, values)
         self._fetched = (self._fetch(self.key_pool), self._fetch(self.value_pool))
         return self._fetched
 

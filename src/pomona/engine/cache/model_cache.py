@@ -258,6 +258,7 @@ class ModelCache:
             table=mx.array(blocks),
             first_page=tables[0][firsts[0]] if dense else None,
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
+            lone_slot=(int(pages[0, 0]), starts[0] % size) if pages.size == 1 else None,
         )
 
 
