@@ -2,8 +2,11 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+from pomona.models.blas import prepare_blas
 
 # Suites that need more than a plain machine; pyproject.toml says what. Ask for one with -m NAME.
 SUITES = ("gpu", "mac", "network", "torch", "soak", "clients")
@@ -18,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    prepare_blas("auto", Path(config.rootpath) / ".pytest_cache")  # as an engine process does, before anything imports MLX
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

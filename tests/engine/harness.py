@@ -3,22 +3,36 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs
 from pomona.core.settings import EngineSettings
 from pomona.engine.engine import Engine
+from pomona.models.device import use_device
+from pomona.models.loading import load
+from pomona.models.references import ResolvedModel, bundled_folder
 from tests.families import CONFIGS, FAMILIES, Family, build
 
+TRAINED = {"stories260K": Path("tests/data/stories260K"), "pomona-tiny": bundled_folder()}
+"""Real weights beside the random ones."""
 PAGE = 8
 ROOMY = 2**22
 
 
 @cache
 def family(name: str) -> Family:
-    """A tiny random model, built once. `NAME/wide` has heads of widths that quantised pages and CUDA kernels can take."""
+    """A small model, built once. `NAME/wide` has heads of widths that quantised pages and CUDA kernels can take."""
+    if name in TRAINED:
+        return _load(name)
     base, _, wide = name.partition("/")
     return build(base, {**CONFIGS[base], "head_dim": 32, "v_head_dim": 16}) if wide else FAMILIES[base]()
+
+
+def _load(name: str) -> Family:
+    found = ResolvedModel(id=name, path=TRAINED[name], kind="folder", reference=name)
+    loaded = load(found, use_device("cpu"))
+    return Family(name=name, module=loaded.module, config=loaded.config, vocabulary=loaded.vocabulary, max_context=loaded.max_context)
 
 
 def settings(**changes: object) -> EngineSettings:
@@ -82,6 +96,21 @@ def alone(name: str, prompt: Prompt, **changes: object) -> Result:
         engine = make_engine(name, prefix_cache=False, step_token_budget=4096, **changes)
         _ALONE[key] = drive(engine, {0: [prompt]})[prompt.id]
     return _ALONE[key]
+
+
+def expect_close(got: Result, expected: Result, tolerance: float) -> None:
+    """Equal where rounding differs: log-probabilities within `tolerance`, tokens up to the first near tie. Needs `logprobs=2`."""
+    assert len(got.tokens) == len(expected.tokens)
+    for token, other, score, wanted in zip(got.tokens, expected.tokens, got.logprobs, expected.logprobs, strict=True):
+        assert abs(score.top[0][1] - wanted.top[0][1]) <= tolerance
+        if margin(wanted) <= 2 * tolerance:
+            return
+        assert token == other
+
+
+def margin(score: TokenLogprobs) -> float:
+    """How far the second candidate is behind the first."""
+    return score.top[0][1] - score.top[1][1]
 
 
 _ALONE: dict[object, Result] = {}

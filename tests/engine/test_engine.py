@@ -6,7 +6,7 @@ import pytest
 from pomona.core.errors import ConfigurationError, ContextOverflow, InvalidRequest, Overloaded
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.engine import Engine
-from tests.engine.harness import PAGE, alone, drive, family, make_engine, make_prompt, settings
+from tests.engine.harness import PAGE, alone, drive, expect_close, family, make_engine, make_prompt, settings
 from tests.families import FAMILIES, VOCABULARY
 
 STEM = [(5 * i + 1) % VOCABULARY for i in range(120)]
@@ -44,17 +44,18 @@ def test_a_window_lets_go_of_what_it_left_behind() -> None:
     assert max(held[-10:-1]) <= blocks + 16 // PAGE + 2
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("bits", "tolerance"), [(4, 1.0), (8, 0.1)])
 @pytest.mark.parametrize("name", ["llama/wide", "gemma3/wide"])
-def test_quantised_pages_keep_the_laws(name: str, bits: int) -> None:
-    """Batched, chunked, cached and preempted rows equal the lone one with the same quantisation."""
-    changes = {"kv_bits": bits}
-    budget = 22 * make_engine(name, **changes).page_bytes
-    rows = [make_prompt(str(i), STEM[i : i + 30], max_tokens=40, temperature=0.8, seed=i) for i in range(4)]
-    engine = make_engine(name, **changes, kv_cache_bytes=budget)
+def test_quantised_pages_keep_the_laws(name: str, bits: int, tolerance: float) -> None:
+    """Batched, chunked, cached and preempted rows equal the lone one, but for values on the edge between two quantisation steps."""
+    budget = 22 * make_engine(name, kv_bits=bits).page_bytes
+    rows = [make_prompt(str(i), STEM[i : i + 30], max_tokens=40, logprobs=2) for i in range(4)]
+    engine = make_engine(name, kv_bits=bits, kv_cache_bytes=budget)
     for _ in range(2):
         results = drive(engine, {0: rows})
-        assert {p.id: results[p.id].tokens for p in rows} == {p.id: alone(name, p, **changes).tokens for p in rows}
+        for prompt in rows:
+            expect_close(results[prompt.id], alone(name, prompt, kv_bits=bits), tolerance)
+    assert engine.stats().preemptions > 0
     assert budget < 22 * make_engine(name).page_bytes
 
 

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import Prompt
-from tests.engine.harness import PAGE, alone, drive, make_engine, make_prompt
+from tests.engine.harness import PAGE, TRAINED, alone, drive, make_engine, make_prompt
 from tests.families import FAMILIES, VOCABULARY
 
 families = pytest.mark.parametrize("name", FAMILIES)
-examples = settings(max_examples=6, deadline=None)
+every_model = pytest.mark.parametrize("name", [*FAMILIES, *TRAINED])
+examples = settings(max_examples=5, deadline=None)
 
 STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
 
@@ -43,7 +44,7 @@ def expect_alone(name: str, rows: list[Prompt], results: dict[str, list[int]]) -
         assert results[prompt.id] == alone(name, prompt).tokens, prompt
 
 
-@families
+@every_model
 @examples
 @given(rows=prompts(), gap=st.integers(0, 3), budget=st.sampled_from([16, 24, 64]), share=st.booleans())
 def test_any_schedule_equals_alone(name: str, rows: list[Prompt], gap: int, budget: int, share: bool) -> None:
@@ -85,7 +86,7 @@ def test_cancelling_frees_everything_and_disturbs_nobody(name: str, rows: list[P
     assert (stats.running, stats.waiting, stats.pages_used, stats.pages_cached) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3_next", "deepseek_v2"])
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3_next", "deepseek_v2", "stories260K"])
 @pytest.mark.parametrize("share", [True, False])
 def test_preempted_equals_not(name: str, share: bool) -> None:
     """Room for about two of five long rows: the young ones are put back again and again."""
@@ -97,7 +98,7 @@ def test_preempted_equals_not(name: str, share: bool) -> None:
     assert engine.stats().preemptions > 0
 
 
-@families
+@every_model
 def test_log_probabilities_do_not_depend_on_the_batch(name: str) -> None:
     rows = [make_prompt(str(i), STEM[: 5 + 9 * i], logprobs=i if i != 1 else None) for i in range(4)]
     results = drive(make_engine(name), {0: rows})
@@ -110,7 +111,7 @@ def test_log_probabilities_do_not_depend_on_the_batch(name: str) -> None:
             assert [p for _, p in one.top] == pytest.approx([p for _, p in other.top], abs=1e-4)
 
 
-@families
+@every_model
 def test_a_repeated_prompt_is_cached(name: str) -> None:
     engine = make_engine(name)
     prompt = make_prompt("a", STEM[:50])

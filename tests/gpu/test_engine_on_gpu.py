@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import mlx.core as mx
 import pytest
 
-from pomona.core.generation import TokenLogprobs
-from tests.engine.harness import Result, alone, drive, family, make_engine, make_prompt
+from tests.engine.harness import alone, drive, expect_close, family, make_engine, make_prompt
 from tests.families import FAMILIES, VOCABULARY
 
 pytestmark = pytest.mark.gpu
@@ -40,19 +39,4 @@ def test_batched_cached_and_chunked_equal_alone_within_rounding(name: str, dtype
     for _ in range(2):
         results = drive(engine, {0: rows[:2], 3: rows[2:]})
         for prompt in rows:
-            compare(results[prompt.id], alone(name, prompt), TOLERANCE[dtype])
-
-
-def compare(got: Result, expected: Result, tolerance: float) -> None:
-    """Position by position, up to the first near tie."""
-    assert len(got.tokens) == len(expected.tokens)
-    for token, other, score, wanted in zip(got.tokens, expected.tokens, got.logprobs, expected.logprobs, strict=True):
-        assert score.top[0][1] == pytest.approx(wanted.top[0][1], abs=tolerance)
-        if margin(wanted) <= 2 * tolerance:
-            return
-        assert token == other
-
-
-def margin(score: TokenLogprobs) -> float:
-    """How far the second candidate is behind the first."""
-    return score.top[0][1] - score.top[1][1]
+            expect_close(results[prompt.id], alone(name, prompt), TOLERANCE[dtype])
