@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pomona.core.generation import SamplingParams
 from pomona.core.ports import Generator
 from pomona.core.settings import LoadedSettings, Settings, load_settings
 from pomona.core.status import ModelFacts
@@ -139,6 +140,7 @@ async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGener
     from pomona.fleet.directory import ServedModel, served_names
     from pomona.fleet.endpoint import sweep_endpoints
     from pomona.fleet.generator import ModelGenerator, RoutingGenerator
+    from pomona.fleet.sampling_defaults import sampling_defaults
     from pomona.fleet.supervisor import Supervisor
 
     sweep_endpoints()
@@ -148,7 +150,8 @@ async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGener
             words = await asyncio.get_running_loop().run_in_executor(pool, _load_words, settings, model)
             names = served_names(model, settings.models)
             generator = RoutingGenerator(dict.fromkeys(names, ModelGenerator(words, engine, pool)))
-            served = ServedModel(model, names, engine)
+            defaults = sampling_defaults(model.path) if settings.models.use_generation_config else SamplingParams()
+            served = ServedModel(model, names, engine, defaults)
             yield _Fleet(engine=engine, generator=generator, served=served)
 
 

@@ -7,6 +7,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from pomona.core.generation import Finished, GenerateRequest, SamplingParams, Started, TextDelta, TokenText, Usage
 from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.core.status import ModelCard
 from tests.api.gateway import MODEL, Gateway
 from tests.doubles import Script, answer
 
@@ -177,6 +178,17 @@ def test_fields_that_are_absent_or_null_get_the_defaults_of_the_api(gateway: Gat
     first, second = gateway.generator.seen
     assert first == GenerateRequest(id=first.id, model=MODEL, messages=(USER,))
     assert second == GenerateRequest(id=second.id, model=MODEL, messages=(USER,))
+
+
+def test_what_a_request_leaves_open_is_as_the_models_makers_want_it(gateway: Gateway) -> None:
+    makers = SamplingParams(temperature=0.6, top_k=20, top_p=0.95, min_p=0.05, repetition_penalty=1.1)
+    gateway.directory.cards = [ModelCard(id=MODEL, created=1, owned_by="me", sampling_defaults=makers)]
+    client = gateway.openai()
+    client.chat.completions.create(model=MODEL, messages=HELLO)
+    client.chat.completions.create(model=MODEL, messages=HELLO, temperature=1, top_p=1, extra_body={"top_k": 0})
+    opened, closed = (request.sampling for request in gateway.generator.seen)
+    assert opened == makers
+    assert closed == SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0.05, repetition_penalty=1.1)
 
 
 def test_a_conversation_with_all_roles_parts_and_tool_calls(gateway: Gateway) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pomona.core.errors import InvalidRequest
+from pomona.core.generation import SamplingParams
 from pomona.server.bodies import parse_body
 from pomona.server.openai.decode import Call, decode_chat, decode_completion
 from pomona.server.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest
@@ -77,7 +78,8 @@ def complaint(raw: bytes, kind: type[ChatCompletionRequest] | type[CompletionReq
     """What is wrong with a body; empty where it became a sane call."""
     try:
         body = parse_body(raw, kind)
-        check(decode_chat(body, "id") if isinstance(body, ChatCompletionRequest) else decode_completion(body, "id"))
+        chat = isinstance(body, ChatCompletionRequest)
+        check(decode_chat(body, "id", SamplingParams()) if chat else decode_completion(body, "id", SamplingParams()))
     except InvalidRequest as error:
         return error.message
     return ""

@@ -90,6 +90,10 @@ class ModelsSettings(Section):
     blas: Literal["auto", "system", "bundled", "off"] = Field(
         default="auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."
     )
+    use_generation_config: bool = Field(
+        default=True,
+        description="Where a request leaves temperature, top-k, top-p, min-p or repetition penalty open, take the model's own.",
+    )
     dequantize_on_cpu: bool = Field(
         default=True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
     )

@@ -1,7 +1,9 @@
 """Facts about models and engines that health, metrics and the models list show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from pomona.core.generation import SamplingParams
 
 EngineState = Literal["loading", "ready", "failed", "restarting"]
 
@@ -15,6 +17,8 @@ class ModelCard:
     owned_by: str
     max_context: int | None = None
     loaded: bool = False
+    sampling_defaults: SamplingParams = field(default_factory=SamplingParams)
+    """What holds for the fields that a request leaves open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

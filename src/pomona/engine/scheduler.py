@@ -8,12 +8,16 @@ it loses its pages, keeps its tokens, and is computed again (mostly out of the p
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sequence import Sequence
 
 MIN_CHUNK = 64
 """Tokens. Prompts in progress are so few that each gets about this much of a step; more would all finish late."""
+
+LOOK_AHEAD = 64
+"""Waiting rows that are looked at in one step: each look costs a look-up per block of its prompt."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,7 +85,7 @@ class Scheduler:
         budget -= sum(prefilling)
         starts_left = max(2, self._token_budget // MIN_CHUNK) - len(prefilling)
         in_progress = self._blocks_in_progress()
-        for row in list(self.waiting):
+        for row in list(islice(self.waiting, LOOK_AHEAD)):
             if len(self.running) >= self._max_rows or (budget <= 0 and starts_left <= 0):
                 return
             if row.paused or row.pending:

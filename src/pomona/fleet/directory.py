@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pomona.core.errors import PomonaError
+from pomona.core.generation import SamplingParams
 from pomona.core.settings import ModelsSettings
 from pomona.core.status import EngineReport, ModelCard
 from pomona.fleet.supervisor import Supervisor
@@ -13,9 +14,10 @@ from pomona.models.references import ResolvedModel, resolve
 class ServedModel:
     """The directory and the status of one model in one engine, under one or more names."""
 
-    def __init__(self, model: ResolvedModel, names: Sequence[str], engine: Supervisor) -> None:
+    def __init__(self, model: ResolvedModel, names: Sequence[str], engine: Supervisor, sampling: SamplingParams) -> None:
         self._names = names
         self._engine = engine
+        self._sampling = sampling
         self._owner = {"bundled": "pomona", "folder": "local", "hub": model.reference.partition("/")[0]}[model.kind]
         self._created = int(model.path.stat().st_mtime)
 
@@ -24,7 +26,12 @@ class ServedModel:
         report = self._engine.report()
         context = None if report.facts is None else report.facts.max_context
         loaded = report.state == "ready"
-        return [ModelCard(id=name, created=self._created, owned_by=self._owner, max_context=context, loaded=loaded) for name in self._names]
+        return [
+            ModelCard(
+                id=name, created=self._created, owned_by=self._owner, max_context=context, loaded=loaded, sampling_defaults=self._sampling
+            )
+            for name in self._names
+        ]
 
     def status(self) -> tuple[EngineReport, ...]:
         """The report of the one engine."""

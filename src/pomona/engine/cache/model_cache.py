@@ -91,15 +91,8 @@ class ModelCache:
         if not self.share or self.opaque:
             return 0
         extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
-        limit = (len(row.tokens) - 1) // self.page_tokens
-        present = [[group.allocator.find(h) is not None for h in row.block_hashes[:limit]] for group in self.groups]
-        for blocks in range(limit, 0, -1):
-            if self.recurrent and row.block_hashes[blocks - 1] not in self.snapshots:
-                continue
-            firsts = [group.first_block(blocks * self.page_tokens, self.page_tokens) for group in self.groups]
-            if all(all(found[first:blocks]) for found, first in zip(present, firsts, strict=True)):
-                return blocks
-        return 0
+        hashes = row.block_hashes[: (len(row.tokens) - 1) // self.page_tokens]
+        return next((blocks for blocks in range(self._leading(hashes), 0, -1) if self._is_complete(hashes[:blocks])), 0)
 
     def adopt(self, row: Sequence, blocks: int) -> None:
         """Refer to the pages of the first `blocks` blocks, as found by `match`."""
@@ -204,6 +197,20 @@ class ModelCache:
         for index, group in enumerate(self.groups):
             references = Counter(page for row in alive for page in row.tables[index] if page != TRASH_PAGE)
             group.allocator.check_integrity(dict(references))
+
+    def _leading(self, hashes: list[bytes]) -> int:
+        """Blocks from the first on that every group without a window still has."""
+        whole = [group.allocator for group in self.groups if group.window is None]
+        missing = (index for index, block in enumerate(hashes) if any(pages.find(block) is None for pages in whole))
+        return next(missing, len(hashes))
+
+    def _is_complete(self, hashes: list[bytes]) -> bool:
+        """Whether a row can go on behind these blocks: with what its windows see there, and with the recurrent state."""
+        if self.recurrent and hashes[-1] not in self.snapshots:
+            return False
+        end = len(hashes) * self.page_tokens
+        windows = [group for group in self.groups if group.window is not None]
+        return all(group.allocator.find(h) is not None for group in windows for h in hashes[group.first_block(end, self.page_tokens) :])
 
     def _make_groups(self, leaves: list[Any], budget_bytes: int) -> list[PageGroup]:
         windows: dict[int | None, list[PagedLayer]] = {}

@@ -23,8 +23,8 @@ def chat_routes(services: Services) -> APIRouter:
         call_id = new_id("chatcmpl")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, ChatCompletionRequest)
-            require_model(services.directory, body.model)
-            call = decode_chat(body, call_id)
+            card = require_model(services.directory, body.model)
+            call = decode_chat(body, call_id, card.sampling_defaults)
         return await answer(services, request, ENDPOINT, call, ChatChunks(call))
 
     routes.add_api_route(

@@ -23,8 +23,8 @@ def completion_routes(services: Services) -> APIRouter:
         call_id = new_id("cmpl")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, CompletionRequest)
-            require_model(services.directory, body.model)
-            call = decode_completion(body, call_id)
+            card = require_model(services.directory, body.model)
+            call = decode_completion(body, call_id, card.sampling_defaults)
         return await answer(services, request, ENDPOINT, call, CompletionChunks(call))
 
     routes.add_api_route(

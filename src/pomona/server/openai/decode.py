@@ -45,15 +45,15 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
-def decode_chat(body: ChatCompletionRequest, call_id: str) -> Call:
-    """The call that a chat body asks for. Raises InvalidRequest and UnsupportedField."""
+def decode_chat(body: ChatCompletionRequest, call_id: str, defaults: SamplingParams) -> Call:
+    """The call that a chat body asks for; `defaults` hold for what it leaves open. Raises InvalidRequest and UnsupportedField."""
     _refuse_chat_fields(body)
     request = GenerateRequest(
         id=call_id,
         model=body.model,
         messages=tuple(_message(message, index) for index, message in enumerate(body.messages)),
         tools=_tools(body),
-        sampling=_sampling(body, _chat_logprobs(body)),
+        sampling=_sampling(body, _chat_logprobs(body), defaults),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         stop=_stop(body),
         ignore_eos=bool(body.ignore_eos),
@@ -63,10 +63,13 @@ def decode_chat(body: ChatCompletionRequest, call_id: str) -> Call:
     return _call(body, call_id, (request,), logprobs=bool(body.logprobs))
 
 
-def decode_completion(body: CompletionRequest, call_id: str) -> Call:
-    """The call that a completion body asks for: one choice per prompt and copy. Raises InvalidRequest and UnsupportedField."""
+def decode_completion(body: CompletionRequest, call_id: str, defaults: SamplingParams) -> Call:
+    """The call that a completion body asks for: one choice per prompt and copy; `defaults` hold for what it leaves open.
+
+    Raises InvalidRequest and UnsupportedField.
+    """
     _refuse_completion_fields(body)
-    sampling = _sampling(body, body.logprobs)
+    sampling = _sampling(body, body.logprobs, defaults)
     requests = tuple(
         GenerateRequest(
             id=call_id,
@@ -118,13 +121,13 @@ def _reseeded(sampling: SamplingParams, copy: int) -> SamplingParams:
     return sampling if sampling.seed is None or copy == 0 else replace(sampling, seed=sampling.seed + copy)
 
 
-def _sampling(body: SamplingBody, logprobs: int | None) -> SamplingParams:
+def _sampling(body: SamplingBody, logprobs: int | None, defaults: SamplingParams) -> SamplingParams:
     return SamplingParams(
-        temperature=_or(body.temperature, 1.0),
-        top_k=max(body.top_k or 0, 0),
-        top_p=max(_or(body.top_p, 1.0), _TINY_TOP_P),  # OpenAI takes 0 for "only the most likely token"
-        min_p=_or(body.min_p, 0.0),
-        repetition_penalty=_or(body.repetition_penalty, 1.0),
+        temperature=_or(body.temperature, defaults.temperature),
+        top_k=max(defaults.top_k if body.top_k is None else body.top_k, 0),
+        top_p=max(_or(body.top_p, defaults.top_p), _TINY_TOP_P),  # OpenAI takes 0 for "only the most likely token"
+        min_p=_or(body.min_p, defaults.min_p),
+        repetition_penalty=_or(body.repetition_penalty, defaults.repetition_penalty),
         presence_penalty=_or(body.presence_penalty, 0.0),
         frequency_penalty=_or(body.frequency_penalty, 0.0),
         logit_bias=body.logit_bias or {},
