@@ -177,6 +177,17 @@ def test_a_paused_row_gives_way_when_pages_are_short() -> None:
     assert engine.stats().preemptions > 0
 
 
+def test_paused_rows_do_not_keep_the_places() -> None:
+    engine = make_engine("llama", max_rows=2)
+    stalled = [make_prompt(f"stalled-{i}", STEM[i : i + 20], max_tokens=20) for i in range(2)]
+    others = [make_prompt(str(i), STEM[i : i + 30], max_tokens=5) for i in range(3)]
+    pauses = [("pause", row.id) for row in stalled]
+    resumes = [("resume", row.id) for row in stalled]
+    results = drive(engine, {0: stalled, 6: others}, events={5: pauses, 60: resumes})
+    assert {id: result.tokens for id, result in results.items()} == {p.id: alone("llama", p).tokens for p in (*stalled, *others)}
+    assert engine.stats().preemptions == 2
+
+
 def test_half_precision_works_on_cpus_too() -> None:
     model = FAMILIES["llama"]()
     model.module.set_dtype(mx.bfloat16)

@@ -16,5 +16,6 @@ def _free_bytes() -> int:
     if mx.default_device() == mx.cpu:
         return free
     info = mx.device_info()
-    device = int(info.get("max_recommended_working_set_size") or info.get("free_memory") or info.get("memory_size") or free)
-    return max(2**28, device - mx.get_active_memory())
+    if "free_memory" in info:  # CUDA: a memory of its own
+        return int(info["free_memory"])
+    return min(free, int(info.get("max_recommended_working_set_size", free)) - mx.get_active_memory())  # Metal: shared with the system

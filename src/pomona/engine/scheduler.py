@@ -8,7 +8,6 @@ it loses its pages, keeps its tokens, and is computed again (mostly out of the p
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sequence import Sequence
@@ -85,11 +84,12 @@ class Scheduler:
         budget -= sum(prefilling)
         starts_left = max(2, self._token_budget // MIN_CHUNK) - len(prefilling)
         in_progress = self._blocks_in_progress()
-        for row in list(islice(self.waiting, LOOK_AHEAD)):
-            if len(self.running) >= self._max_rows or (budget <= 0 and starts_left <= 0):
+        startable = [row for row in self.waiting if not row.paused and not row.pending]
+        for row in startable[:LOOK_AHEAD]:
+            if budget <= 0 and starts_left <= 0:
                 return
-            if row.paused or row.pending:
-                continue
+            if len(self.running) >= self._max_rows and not self._put_back_a_paused_row():
+                return
             blocks = self._cache.match(row)
             if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress:
                 continue  # another row is computing just this beginning: wait and share it
@@ -116,7 +116,7 @@ class Scheduler:
         return True
 
     def _put_back_a_paused_row(self) -> bool:
-        """A slow reader may keep its pages only while nobody else needs them."""
+        """A slow reader may keep its place and its pages only while nobody else needs them."""
         paused = next((row for row in reversed(self.running) if row.paused), None)
         if paused is not None:
             self._preempt(paused)
