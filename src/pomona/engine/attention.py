@@ -76,7 +76,7 @@ def _attend_pages(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask
     view, keys, values = layer.present, layer.key_pool.arrays[0], layer.value_pool.arrays[0]
     rows, query_heads, tokens, dim = queries.shape
     heads, page_tokens = keys.shape[0], keys.shape[2]
-    repeats, blocks = query_heads // heads, view.table.shape[1]
+    repeats, blocks = query_heads // heads, view.blocks
     page_index, query_index, weight_index = _indices(view, heads, keys.shape[1])
     lone = (queries * scale).reshape(rows * heads, repeats * tokens, dim)
     flat_keys = keys.reshape(-1, page_tokens, dim).swapaxes(1, 2)
@@ -94,7 +94,7 @@ def _attend_pages(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask
 def _indices(view: GroupView, heads: int, pages: int) -> tuple[mx.array, mx.array, mx.array]:
     """(rows, heads, blocks) each: which matrix of the key pool, of the queries and of the weights; shared by all layers."""
     key = ("indices", heads, pages)
-    rows, blocks = view.table.shape
+    rows, blocks = len(view.seen), view.blocks
     if key not in view.memo:
         head_starts = (mx.arange(heads, dtype=mx.uint32) * pages)[None, :, None]
         view.memo[key] = view.table[:, None] + head_starts

@@ -10,6 +10,7 @@ the rows of the batch. One rule per kind:
 - recurrent: no positions to share; a hit needs a snapshot of the state at exactly that boundary.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -86,21 +87,58 @@ class GroupView:
     page_tokens: int
     starts: list[int]
     """Per row: position of its first token in this pass."""
-    width: int
-    """Tokens per row in this pass, padding included."""
-    total: int
-    """Longest row after this pass, in tokens."""
-    pages: mx.array
-    slots: mx.array
+    counts: list[int]
+    """Per row: its tokens in this pass."""
     first_blocks: list[int]
-    table: mx.array
-    first_page: int | None
-    """First page of a dense row; None if the rows are not dense."""
+    """Per row: the first block that it sees."""
+    seen: list[list[int]]
+    """Per row: the pages that it sees, from its first block to the one that its last token goes to."""
     offset: int | mx.array
-    lone_slot: tuple[int, int] | None
-    """Page and slot, if one token is all there is to write."""
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
-    """Masks and index arrays that all layers of the pass share."""
+    """Masks and index arrays that all layers of the pass share, made when the first layer asks."""
+    width: int = field(init=False)
+    """Tokens per row in this pass, padding included."""
+    total: int = field(init=False)
+    """Longest row after this pass, in tokens."""
+    blocks: int = field(init=False)
+    """Most blocks that a row sees."""
+    first_page: int | None = field(init=False)
+    """First page of a dense row; None if the rows are not dense."""
+    lone_slot: tuple[int, int] | None = field(init=False)
+    """Page and slot, if one token is all there is to write."""
+
+    def __post_init__(self) -> None:
+        self.width = max(self.counts)
+        self.total = max(start + count for start, count in zip(self.starts, self.counts, strict=True))
+        self.blocks = max(map(len, self.seen))
+        self.first_page = self.seen[0][0] if len(self.seen) == 1 and consecutive(self.seen[0]) else None
+        self.lone_slot = (self.seen[0][-1], self.starts[0] % self.page_tokens) if self.counts == [1] else None
+
+    @property
+    def table(self) -> mx.array:
+        """(rows, blocks): the pages that each row sees, padded with the trash page."""
+        return self._once("table", lambda: mx.array([row + [TRASH_PAGE] * (self.blocks - len(row)) for row in self.seen], dtype=mx.uint32))
+
+    @property
+    def pages(self) -> mx.array:
+        """(rows, tokens): the page that each new token goes to; padding goes to the trash page."""
+        return self._once("pages", lambda: mx.array([self._pages_of(row) for row in range(len(self.seen))], dtype=mx.uint32))
+
+    @property
+    def slots(self) -> mx.array:
+        """(rows, tokens): the place of each new token in its page."""
+        return self._once("slots", lambda: (mx.array(self.starts)[:, None] + mx.arange(self.width)) % self.page_tokens)
+
+    def _pages_of(self, row: int) -> list[int]:
+        start, count = self.starts[row], self.counts[row]
+        first, size = self.first_blocks[row], self.page_tokens
+        pages = [self.seen[row][position // size - first] for position in range(start, start + count)]
+        return pages + [TRASH_PAGE] * (self.width - count)
+
+    def _once(self, key: object, make: Callable[[], mx.array]) -> mx.array:
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
 
     @property
     def first_position(self) -> int:
@@ -115,10 +153,7 @@ class GroupView:
             hidden = limit is not None and self.total - limit > self.first_position
             if not hidden:
                 return None if self.width == 1 else "causal"
-        key = ("mask", limit)
-        if key not in self.memo:
-            self.memo[key] = self._mask_array(limit)
-        return self.memo[key]
+        return self._once(("mask", limit), lambda: self._mask_array(limit))
 
     def _mask_array(self, limit: int | None) -> mx.array:
         queries = mx.array(self.starts)[:, None] + mx.arange(self.width)  # (rows, tokens)
@@ -126,7 +161,7 @@ class GroupView:
             keys = mx.arange(self.first_position, self.total)[None]
         else:
             firsts = mx.array(self.first_blocks)[:, None] * self.page_tokens
-            keys = firsts + mx.arange(self.table.shape[1] * self.page_tokens)  # (rows, keys)
+            keys = firsts + mx.arange(self.blocks * self.page_tokens)  # (rows, keys)
         queries, keys = queries[:, :, None], keys[:, None]
         visible = keys <= queries
         if limit is not None:
@@ -192,7 +227,7 @@ class PagedLayer:
             return pool.gather(view.table)
         first = view.first_position
         skipped = first - view.first_blocks[0] * view.page_tokens
-        return pool.slice(view.first_page, view.table.shape[1])[:, :, skipped : skipped + view.total - first]
+        return pool.slice(view.first_page, view.blocks)[:, :, skipped : skipped + view.total - first]
 
 
 def _flatten(pages: mx.array) -> mx.array:

@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
-from pomona.engine.cache.layers import GroupView, PagedLayer, PagePool, arrays_cache, consecutive
+from pomona.engine.cache.layers import GroupView, PagedLayer, PagePool, arrays_cache
 from pomona.engine.cache.pages import TRASH_PAGE, PageAllocator
 from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
 from pomona.engine.sequence import Sequence
@@ -242,30 +241,17 @@ class ModelCache:
             table[block] = TRASH_PAGE
 
     def _view(self, group: PageGroup, tables: list[list[int]], starts: list[int], counts: list[int]) -> GroupView:
-        size, width = self.page_tokens, max(counts)
-        ends = [start + count for start, count in zip(starts, counts, strict=True)]
+        size = self.page_tokens
         firsts = [group.first_block(start, size) for start in starts]
-        lasts = [-(-end // size) for end in ends]
-        dense = len(tables) == 1 and consecutive(tables[0][firsts[0] : lasts[0]])
-        blocks = np.full((len(tables), max(b - a for a, b in zip(firsts, lasts, strict=True))), TRASH_PAGE, np.uint32)
-        pages = np.full((len(tables), width), TRASH_PAGE, np.uint32)
-        positions = np.array(starts)[:, None] + np.arange(width)
-        for i, table in enumerate(tables):
-            blocks[i, : lasts[i] - firsts[i]] = table[firsts[i] : lasts[i]]
-            pages[i, : counts[i]] = np.array(table, np.uint32)[positions[i, : counts[i]] // size]
+        ends = [-(-(start + count) // size) for start, count in zip(starts, counts, strict=True)]
         return GroupView(
             window=group.window,
             page_tokens=size,
             starts=starts,
-            width=width,
-            total=max(ends),
-            pages=mx.array(pages),
-            slots=mx.array((positions % size).astype(np.uint32)),
+            counts=counts,
             first_blocks=firsts,
-            table=mx.array(blocks),
-            first_page=tables[0][firsts[0]] if dense else None,
+            seen=[table[first:end] for table, first, end in zip(tables, firsts, ends, strict=True)],
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
-            lone_slot=(int(pages[0, 0]), starts[0] % size) if pages.size == 1 else None,
         )
 
 
