@@ -4,6 +4,7 @@ import mlx.core as mx
 import pytest
 
 from pomona.core.errors import ConfigurationError, ContextOverflow, InvalidRequest, Overloaded
+from pomona.core.generation import Prompt
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.engine import Engine
 from tests.engine.harness import PAGE, alone, drive, expect_close, family, make_engine, make_prompt, settings
@@ -121,10 +122,10 @@ def test_max_tokens_ends_the_row() -> None:
         (make_prompt("a", [1] * 400, max_tokens=200), ContextOverflow, "400 prompt tokens.*512"),
     ],
 )
-def test_bad_prompts_are_refused(prompt: object, error: type[Exception], says: str) -> None:
+def test_bad_prompts_are_refused(prompt: Prompt, error: type[Exception], says: str) -> None:
     engine = make_engine("llama")
     with pytest.raises(error, match=says):
-        engine.add(prompt)  # type: ignore[arg-type]
+        engine.add(prompt)
     assert not engine.has_work
 
 

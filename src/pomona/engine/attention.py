@@ -34,7 +34,7 @@ def install() -> None:
     names = [name for name in sys.modules if name.startswith("mlx_lm.models.")]
     for module in (sys.modules[name] for name in names):
         if getattr(module, "scaled_dot_product_attention", None) is _dense_attention:
-            module.scaled_dot_product_attention = attend  # type: ignore[attr-defined]
+            vars(module)["scaled_dot_product_attention"] = attend
 
 
 def attend(  # noqa: PLR0913, PLR0917 - the signature that mlx-lm's models call

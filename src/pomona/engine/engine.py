@@ -5,7 +5,7 @@ started: while the caller handles them, the device is at work.
 """
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -160,7 +160,7 @@ class Engine:
     def _collect(self, work: Pass | None) -> Steps:
         if work is None or work.sampled is None:
             return []
-        tokens: list[int] = work.sampled.tokens.tolist()  # type: ignore[assignment]
+        tokens = cast("list[int]", work.sampled.tokens.tolist())
         logprobs = _read_logprobs(work.sampled, work.rows)
         return [
             (row.id, self._take(row, token, logprobs.get(line)))
@@ -199,9 +199,10 @@ def _read_logprobs(sampled: Sampled, rows: list[Sequence]) -> dict[int, TokenLog
     """By line of the pass, for the rows that asked."""
     if sampled.chosen is None:
         return {}
-    chosen: list[float] = sampled.chosen.tolist()  # type: ignore[assignment]
-    ids: list[list[int]] = sampled.top_ids.tolist() if sampled.top_ids is not None else [[]] * len(chosen)  # type: ignore[assignment]
-    tops: list[list[float]] = sampled.top_logprobs.tolist() if sampled.top_logprobs is not None else [[]] * len(chosen)  # type: ignore[assignment]
+    chosen = cast("list[float]", sampled.chosen.tolist())
+    none: list[list[Any]] = [[]] * len(chosen)
+    ids = none if sampled.top_ids is None else cast("list[list[int]]", sampled.top_ids.tolist())
+    tops = none if sampled.top_logprobs is None else cast("list[list[float]]", sampled.top_logprobs.tolist())
     read: dict[int, TokenLogprobs] = {}
     for line, logprob, top_ids, top in zip(sampled.logprob_rows, chosen, ids, tops, strict=True):
         most = rows[line].prompt.sampling.logprobs or 0
