@@ -177,9 +177,25 @@ CONFIGS: Mapping[str, Mapping[str, object]] = {
         "mamba_n_heads": 4,
         "tie_word_embeddings": False,
     },
+    "mamba2": {
+        **_SIZES,
+        "model_type": "mamba2",
+        "num_heads": 6,
+        "state_size": 16,
+        "layer_norm_epsilon": 1e-5,
+        "conv_kernel": 4,
+        "n_groups": 1,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "tie_word_embeddings": True,
+        "time_step_limit": [0.0, 1e9],
+        "time_step_rank": "auto",
+    },
+    "gemma2": {**_SIZES, "model_type": "gemma2"},
 }
 
 FAMILIES: Mapping[str, Callable[[], Family]] = {name: partial(build, name, config) for name, config in CONFIGS.items()}
 """Builders by name. llama, qwen3: full attention. gemma3, gpt_oss: sliding windows (gpt_oss with sinks and experts). qwen3_moe: experts.
 deepseek_v2: latent attention, keys and values of different width. qwen3_next, lfm2, falcon_h1: recurrent state, in place of
-attention in some layers (qwen3_next, lfm2) or beside it in every layer (falcon_h1)."""
+attention in some layers (qwen3_next, lfm2), beside it in every layer (falcon_h1), or alone (mamba2). gemma2: mlx-lm 0.32's definition
+mixes up the rows of a batch, so the engine must find out and step them one by one."""

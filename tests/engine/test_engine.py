@@ -65,6 +65,14 @@ def test_heads_too_narrow_for_quantised_pages_are_refused() -> None:
         make_engine("llama", kv_bits=8)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_batching_is_proven_and_not_assumed(name: str) -> None:
+    """Of these, mlx-lm's definition of gemma2 alone answers otherwise in a batch; the laws hold for it all the same."""
+    warnings = make_engine(name).warnings
+    assert len(warnings) == (1 if name == "gemma2" else 0)
+    assert all("other answers in a batch" in text for text in warnings)
+
+
 def test_rows_that_cannot_share_a_pass_run_alone() -> None:
     engine = make_engine("llama")
     engine._runner.batches = False  # pyright: ignore[reportPrivateUsage]
