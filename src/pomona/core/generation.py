@@ -18,7 +18,7 @@ class SamplingParams:
     """How the next token is chosen. Every field acts per row: rows with different parameters share a batch.
 
     Penalties and bias change the logits first, then temperature divides them, then top-k, top-p and min-p cut the
-    distribution, in this order (as vLLM does). `temperature == 0` is greedy: the arg max of the penalised logits.
+    distribution, in this order. `temperature == 0` is greedy: the arg max of the penalised logits.
     """
 
     temperature: float = 1.0

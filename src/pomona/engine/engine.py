@@ -1,7 +1,7 @@
 """One model answering many prompts at once. Plain synchronous code: no threads, no sockets, no words.
 
 `step` schedules, builds, starts and collects. The tokens that a step returns were made by the passes before the last one it
-started: while the caller handles them, the device is at work.
+started: while the caller handles them, a GPU is at work.
 """
 
 import secrets

@@ -81,11 +81,6 @@ class PageAllocator:
             self._page_of[block_hash] = page
             self._hash_of[page] = block_hash
 
-    def drop_idle(self) -> None:
-        """Forget all content that nobody refers to."""
-        while self._idle:
-            self._evict()
-
     def check_integrity(self, references: dict[int, int]) -> None:
         """Raise AssertionError unless counts equal `references` (page -> number of referring sequences)."""
         free, idle = self._free_set, set(self._idle)
