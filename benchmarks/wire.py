@@ -18,8 +18,9 @@ from pomona.core.metrics import Metrics
 from pomona.core.settings import ServerSettings, Settings
 from pomona.core.status import ModelCard
 from pomona.server.application import create_admin_app, create_public_app
+from pomona.server.services import Backend
 from pomona.server.serving import Urls, serve
-from tests.doubles import FixedDirectory, FixedStatus, ScriptedGenerator, answer
+from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, ScriptedGenerator, answer
 
 TOKENS = 2000
 ROUNDS = 5
@@ -94,8 +95,9 @@ async def main() -> None:
 
 
 METRICS = Metrics()
-APP = create_public_app(GENERATOR, DIRECTORY, STATUS, SETTINGS, METRICS)
-ADMIN = create_admin_app(DIRECTORY, STATUS, SETTINGS, METRICS)
+BACKEND = Backend(generator=GENERATOR, directory=DIRECTORY, status=STATUS, tokenization=FixedTokenization())
+APP = create_public_app(BACKEND, SETTINGS, METRICS)
+ADMIN = create_admin_app(BACKEND, SETTINGS, METRICS)
 
 if __name__ == "__main__":
     asyncio.run(main())

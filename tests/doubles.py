@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pomona.core.errors import PomonaError
-from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, Usage
+from pomona.core.errors import ModelNotFound, PomonaError
+from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, TokenText, Usage
+from pomona.core.ports import RenderedPrompt
 from pomona.core.status import EngineReport, ModelCard
 
 Script = Sequence[GenerateEvent | asyncio.Event | Exception]
@@ -77,6 +78,33 @@ class FixedDirectory:
     def models(self) -> list[ModelCard]:
         """The cards."""
         return self.cards
+
+    def find(self, name: str) -> ModelCard:
+        """The card of that name."""
+        found = next((card for card in self.cards if card.id == name), None)
+        if found is None:
+            names = ", ".join(repr(card.id) for card in self.cards)
+            raise ModelNotFound(f"There is no model {name!r} here. Available: {names}.", param="model")
+        return found
+
+
+class FixedTokenization:
+    """A Tokenization in which every word is a token, numbered by its length."""
+
+    async def render(self, request: GenerateRequest) -> RenderedPrompt:
+        """All words of the request."""
+        if request.token_ids is not None:
+            return RenderedPrompt(text=None, token_ids=request.token_ids)
+        text = " ".join(message.text for message in request.messages or ()) if request.text is None else request.text
+        return RenderedPrompt(text=text, token_ids=tuple(len(word) for word in text.split()))
+
+    async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
+        """A token per word."""
+        return [TokenText(token_id=len(word), text=word, bytes=word.encode(), logprob=0.0) for word in text.split()]
+
+    async def decode(self, model: str, token_ids: Sequence[int]) -> str:
+        """Words of those lengths."""
+        return " ".join("x" * each for each in token_ids)
 
 
 @dataclass(slots=True)

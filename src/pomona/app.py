@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.core.generation import SamplingParams
-from pomona.core.ports import Generator
+from pomona.core.ports import Generator, Tokenization
 from pomona.core.settings import LoadedSettings, Settings, load_settings
 from pomona.core.status import ModelFacts
 from pomona.core.telemetry import configure_logging
@@ -104,12 +104,14 @@ class App:
         """
         from pomona.core.metrics import Metrics
         from pomona.server.application import create_admin_app, create_public_app
+        from pomona.server.services import Backend
         from pomona.server.serving import Urls, serve
 
         settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
         async with _start_fleet(settings, self._found) as fleet:
-            public = create_public_app(fleet.generator, fleet.served, fleet.served, settings, metrics)
-            admin = create_admin_app(fleet.served, fleet.served, settings, metrics)
+            backend = Backend(generator=fleet.generator, directory=fleet.served, status=fleet.served, tokenization=fleet.tokenization)
+            public = create_public_app(backend, settings, metrics)
+            admin = create_admin_app(backend, settings, metrics)
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
             announcing = asyncio.ensure_future(self._announce(fleet, up, on_ready))
             announcing.add_done_callback(lambda done: halt.set() if not done.cancelled() and done.exception() else None)
@@ -131,6 +133,7 @@ class App:
 class _Fleet:
     engine: "Supervisor"
     generator: Generator
+    tokenization: Tokenization
     served: "ServedModel"
 
 
@@ -142,6 +145,7 @@ async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGener
     from pomona.fleet.generator import ModelGenerator, RoutingGenerator
     from pomona.fleet.sampling_defaults import sampling_defaults
     from pomona.fleet.supervisor import Supervisor
+    from pomona.fleet.tokenization import ModelTokenization, RoutingTokenization
 
     sweep_endpoints()
     spawn = partial(_spawn, settings, model)
@@ -151,8 +155,9 @@ async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGener
             names = served_names(model, settings.models)
             generator = RoutingGenerator(dict.fromkeys(names, ModelGenerator(words, engine, pool)))
             defaults = sampling_defaults(model.path) if settings.models.use_generation_config else SamplingParams()
-            served = ServedModel(model, names, engine, defaults)
-            yield _Fleet(engine=engine, generator=generator, served=served)
+            served = ServedModel(model, names, engine, defaults, settings.models.stands_in_for)
+            tokenization = RoutingTokenization(dict.fromkeys(names, ModelTokenization(words, pool)))
+            yield _Fleet(engine=engine, generator=generator, tokenization=tokenization, served=served)
 
 
 def _spawn(settings: Settings, model: "ResolvedModel") -> "EngineClient":

@@ -15,8 +15,9 @@ from pomona.core.metrics import Metrics
 from pomona.core.settings import FleetSettings, ServerSettings, Settings
 from pomona.core.status import EngineCounters, EngineReport, ModelCard, ModelFacts
 from pomona.server.application import create_admin_app, create_public_app
+from pomona.server.services import Backend
 from pomona.server.serving import Urls, serve
-from tests.doubles import FixedDirectory, FixedStatus, ScriptedGenerator, answer
+from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, ScriptedGenerator, answer
 
 T = TypeVar("T")
 MODEL = "acme/tiny-chat"
@@ -66,9 +67,14 @@ class Gateway:
             self.urls = urls
             up.set()
 
-        public = create_public_app(self.generator, self.directory, self.status, self.settings, self.metrics)
-        admin = create_admin_app(self.directory, self.status, self.settings, self.metrics)
+        public = create_public_app(self.backend, self.settings, self.metrics)
+        admin = create_admin_app(self.backend, self.settings, self.metrics)
         await serve(public, admin, self.settings.server, on_ready, stop=self.stop)
+
+    @property
+    def backend(self) -> Backend:
+        """The doubles as the gateway's backend."""
+        return Backend(generator=self.generator, directory=self.directory, status=self.status, tokenization=FixedTokenization())
 
     @property
     def never(self) -> asyncio.Event:

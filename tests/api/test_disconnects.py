@@ -12,8 +12,9 @@ from starlette.types import Message, Scope
 from pomona.core.generation import Started, TextDelta
 from pomona.core.metrics import Metrics
 from pomona.server.application import create_public_app
+from pomona.server.services import Backend
 from tests.api.gateway import CARDS, MODEL, READY, Gateway, settings_with
-from tests.doubles import FixedDirectory, FixedStatus, Script, ScriptedGenerator, answer
+from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, Script, ScriptedGenerator, answer
 
 CHAT: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -106,7 +107,8 @@ def scope() -> Scope:
 async def test_a_slow_reader_stops_the_pulling(choices: int) -> None:
     script: Script = [Started(prompt_tokens=1), *(TextDelta(text=str(number)) for number in range(1000)), asyncio.Event()]
     generator = ScriptedGenerator(script=script)
-    app = create_public_app(generator, FixedDirectory(CARDS), FixedStatus((READY,)), settings_with(), Metrics())
+    backend = Backend(generator=generator, directory=FixedDirectory(CARDS), status=FixedStatus((READY,)), tokenization=FixedTokenization())
+    app = create_public_app(backend, settings_with(), Metrics())
     reader = Reader({**CHAT, "stream": True, "n": choices})
     serving = asyncio.create_task(app(scope(), reader.receive, reader.send))
     for allowed in (0, 1, 10, 200):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pomona.core.errors import InvalidRequest
-from pomona.core.generation import SamplingParams
 from pomona.server.bodies import parse_body
 from pomona.server.openai.decode import Call, decode_chat, decode_completion
 from pomona.server.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest
+from tests.api.gateway import CARDS
 
 CHAT: Mapping[str, object] = {
     "model": "m",
@@ -79,7 +79,7 @@ def complaint(raw: bytes, kind: type[ChatCompletionRequest] | type[CompletionReq
     try:
         body = parse_body(raw, kind)
         chat = isinstance(body, ChatCompletionRequest)
-        check(decode_chat(body, "id", SamplingParams()) if chat else decode_completion(body, "id", SamplingParams()))
+        check(decode_chat(body, "id", CARDS[0]) if chat else decode_completion(body, "id", CARDS[0]))
     except InvalidRequest as error:
         return error.message
     return ""

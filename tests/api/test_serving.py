@@ -32,8 +32,8 @@ class Life:
         self.urls: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
         self.stop = asyncio.Event()
         parts = self.parts
-        public = create_public_app(self.generator, parts.directory, parts.status, parts.settings, parts.metrics)
-        admin = create_admin_app(parts.directory, parts.status, parts.settings, parts.metrics)
+        public = create_public_app(parts.backend, parts.settings, parts.metrics)
+        admin = create_admin_app(parts.backend, parts.settings, parts.metrics)
         serving = serve(public, admin, parts.settings.server, self.urls.set_result, stop=self.stop)
         self.task = asyncio.create_task(serving)
         self.client = httpx.AsyncClient(timeout=PATIENCE_SECONDS)

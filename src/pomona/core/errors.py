@@ -7,7 +7,12 @@ PomonaError
 ├── ModelNotFound           no model of that name
 ├── ModelUnusable           a model is there but cannot be loaded: names the file and the reason
 ├── ConfigurationError      a setting is wrong: names where it was set
+├── Unauthenticated         no API key, or one that is not known
+├── Forbidden               a known key that may not do this
+├── NotFound                no stored object of that id
+├── Conflict                the request does not go with the state that something is in
 ├── Overloaded              no room now; try again
+│   └── RateLimited         this caller has used up what it may; try again
 ├── EngineFailed            the engine process died or refused while answering
 ├── NotReady                the model is still loading
 └── Cancelled               the work was stopped on purpose
@@ -64,6 +69,30 @@ class ConfigurationError(PomonaError):
     code = "configuration_error"
 
 
+class Unauthenticated(PomonaError):
+    """Who asks is not known."""
+
+    code = "invalid_api_key"
+
+
+class Forbidden(PomonaError):
+    """Who asks is known and may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(PomonaError):
+    """Nothing is kept under that id."""
+
+    code = "not_found"
+
+
+class Conflict(PomonaError):
+    """What is asked for does not go with the present state."""
+
+    code = "conflict"
+
+
 class Overloaded(PomonaError):
     """The queue is full. `retry_after` is in seconds."""
 
@@ -72,6 +101,12 @@ class Overloaded(PomonaError):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(Overloaded):
+    """The caller has used up its requests, tokens or places. `retry_after` is in seconds."""
+
+    code = "rate_limit_exceeded"
 
 
 class EngineFailed(PomonaError):

@@ -10,7 +10,9 @@ from typing import Literal
 
 from pomona.core.messages import Message, ToolDefinition
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+"""`tool_calls`: the model ended its answer in order to call tools. Engines know only the other three."""
+Priority = Literal["low", "normal", "high"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,44 @@ class SamplingParams:
     """Same seed, same prompt, same text, whatever else is in the batch. None draws a fresh one."""
     logprobs: int | None = None
     """None: no log-probabilities. N: that of the chosen token and of the N most likely ones (0 <= N <= 20)."""
+    logprob_token_ids: tuple[int, ...] = ()
+    """Report the log-probabilities of these ids, in this order, behind the most likely ones. Implies `logprobs`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFormat:
+    """The form that the whole answer must have. It is enforced token by token, never merely asked for.
+
+    `source` is by kind: a JSON Schema as JSON text (`json_schema`, and `xml`, whose elements it describes), a regular expression
+    (`regex`), a JSON list of strings (`choice`), a grammar in llguidance's dialect of Lark (`lark`), nothing (`json_object`).
+    """
+
+    kind: Literal["json_object", "json_schema", "regex", "choice", "lark", "xml"]
+    source: str = ""
+    param: str = "response_format"
+    """The field of the request that it came from, for errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether and which tools may be called. `required` is enforced by grammar."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()
+    """Only these may be called; empty: all. `required` with one name is OpenAI's named function and Anthropic's `tool`."""
+    parallel: bool = True
+    """An answer may make more than one call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningOptions:
+    """How much the model thinks before it answers. None leaves it to the model's template."""
+
+    enabled: bool | None = None
+    effort: str | None = None
+    """none, minimal, low, medium, high, xhigh or max: given to templates that know efforts, turned into a budget for others."""
+    budget_tokens: int | None = None
+    """Most tokens of thought; then the end of the thought is forced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +101,44 @@ class GenerateRequest:
     """Extra variables for the chat template, such as `enable_thinking`."""
     continue_last_message: bool = False
     """Leave the last assistant message open, so that the model goes on with it."""
+    suffix: str | None = None
+    """The text that follows the gap which the model is to fill (fill in the middle); only with `text`."""
+    tool_choice: ToolChoice = ToolChoice()
+    output_format: OutputFormat | None = None
+    reasoning: ReasoningOptions = ReasoningOptions()
+    prompt_logprobs: int | None = None
+    """Score the prompt too, as `SamplingParams.logprobs` does the answer; `max_tokens` may then be 0."""
+    priority: Priority = "normal"
+    caller: str = ""
+    """Who asks: the id of an API key, empty where no key is needed. Limits and fairness go by it."""
+    session: str = ""
+    """What the client says its conversation is, such as `prompt_cache_key`: for cache diagnostics and retries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """What may follow, for a grammar engine: `source` is llguidance's, a Lark grammar or a serialised one.
+
+    Without `after` it holds from the first token, else from the first of these ids on: the end of a thought, the mark of a
+    call. At its end only the end of the answer may follow; if it `repeats`, the row is free again until the next of these ids.
+    """
+
+    source: str
+    after: tuple[int, ...] = ()
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningLimit:
+    """When and how a thought is ended by force. `open_ids` is empty where the prompt itself has opened the thought.
+
+    After `budget_tokens` tokens of thought that `close_ids` did not end, `forced_ids` are the next tokens, one by one.
+    """
+
+    budget_tokens: int
+    open_ids: tuple[int, ...]
+    close_ids: tuple[int, ...]
+    forced_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +149,12 @@ class Prompt:
     token_ids: tuple[int, ...]
     sampling: SamplingParams
     max_tokens: int
+    """0 only with `prompt_logprobs`: the prompt is scored and nothing is answered."""
     stop_token_ids: tuple[int, ...] = ()
+    grammar: Grammar | None = None
+    reasoning_limit: ReasoningLimit | None = None
+    prompt_logprobs: int | None = None
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +175,8 @@ class TokenStep:
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
     """Prompt tokens that the prefix cache spared."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """One for each prompt token but the first, on the first step, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +186,8 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    """Thoughts and calls included."""
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -127,11 +214,65 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptScored:
+    """The prompt's own log-probabilities, before any text. Nothing precedes the `first` token, so it has none."""
+
+    first: str
+    rest: tuple[TokenText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """More of the model's thought. Marks such as `<think>` are no part of it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallStarted:
+    """The model began a call. Calls are numbered from 0 and never overlap."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """More of a call's arguments: JSON text, whatever the model's own way of writing calls is."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallFinished:
+    """A call is complete: the deltas joined are one JSON object. Missing where the answer was cut within the call."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextDelta:
     """More of the answer. `text` may be empty when only log-probabilities are due."""
 
     text: str
     logprobs: tuple[TokenText, ...] = ()
+
+
+CacheMiss = Literal["none", "first_request", "model_changed", "system_changed", "tools_changed", "messages_changed", "evicted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    """Why part of a prompt had to be computed, against the last prompt of the same session.
+
+    `shared_tokens` is the beginning that both prompts have in common, `missed_tokens` what of it was not in the cache any more.
+    """
+
+    reason: CacheMiss
+    shared_tokens: int = 0
+    missed_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +283,10 @@ class Finished:
     usage: Usage
     stop_sequence: str | None = None
     """The stop string that ended the text, if one did."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know, such as a call that could not be read and came back as text."""
+    cache: CacheReport | None = None
 
 
-GenerateEvent = Started | TextDelta | Finished
+Delta = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallFinished
+GenerateEvent = Started | PromptScored | Delta | Finished

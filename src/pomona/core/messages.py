@@ -30,6 +30,8 @@ class Message:
     role: Role
     content: tuple[TextPart, ...] = ()
     name: str | None = None
+    reasoning: str = ""
+    """What an assistant thought before it answered. Templates that keep thoughts show it; others leave it out."""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -47,3 +49,5 @@ class ToolDefinition:
     name: str
     description: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    strict: bool = False
+    """Every call must fit `parameters`: enforced by grammar from the moment that the model begins a call."""

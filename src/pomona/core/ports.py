@@ -1,9 +1,10 @@
 """The seams of the system: small protocols that packages of one layer meet through."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from pomona.core.generation import GenerateEvent, GenerateRequest, Prompt, TokenStep
+from pomona.core.generation import GenerateEvent, GenerateRequest, Prompt, TokenStep, TokenText
 from pomona.core.status import EngineReport, ModelCard
 
 
@@ -28,11 +29,42 @@ class TokenSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedPrompt:
+    """A request as the model reads it. `text` is None where the request gave ids."""
+
+    text: str | None
+    token_ids: tuple[int, ...]
+
+
+class Tokenization(Protocol):
+    """Words to ids and back, for any model of the directory, without generating. Raises like `Generator.generate`."""
+
+    async def render(self, request: GenerateRequest) -> RenderedPrompt:
+        """The prompt of `request`: its template applied, tokenised. It need not fit the context, but must be one the model could take."""
+        ...
+
+    async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
+        """The tokens of `text`; `special_tokens` adds those that the model expects at the beginning. Their `logprob` is 0."""
+        ...
+
+    async def decode(self, model: str, token_ids: Sequence[int]) -> str:
+        """The text of ids, special tokens included."""
+        ...
+
+
 class ModelDirectory(Protocol):
-    """Knows what can be asked for: every name that `GenerateRequest.model` may hold, aliases included. Answers at once, from memory."""
+    """Knows what can be asked for. Answers at once, from memory."""
 
     def models(self) -> list[ModelCard]:
-        """One card per name, the default model first."""
+        """One card per name that a list should show, the default model first."""
+        ...
+
+    def find(self, name: str) -> ModelCard:
+        """The card of the model that answers to `name`; its `id` is what `GenerateRequest.model` takes.
+
+        Settings may let patterns of foreign names (`claude-*`) stand for a model that is here. Raises ModelNotFound.
+        """
         ...
 
 

@@ -85,6 +85,10 @@ class ModelsSettings(Section):
 
     default: str = Field(default="pomona-tiny", description="Model that `serve`, `chat` and `generate` use.")
     aliases: dict[str, str] = Field(default_factory=dict, description="Names of your own for models: alias = reference.")
+    stands_in_for: tuple[str, ...] = Field(
+        default=("claude-*", "gpt-*", "codex-*", "chatgpt-*", "o[134]*"),
+        description="Patterns of names, such as those that Claude Code and Codex ask for, that mean the default model.",
+    )
     folders: tuple[Path, ...] = Field(default=(), description="Folders whose subfolders are models.")
     device: Literal["auto", "metal", "cuda", "cpu"] = Field(default="auto", description="Where the model runs.")
     blas: Literal["auto", "system", "bundled", "off"] = Field(

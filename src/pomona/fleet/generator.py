@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from pomona.core.errors import ModelNotFound
 from pomona.core.generation import GenerateEvent, GenerateRequest, Started
 from pomona.core.ports import Generator, TokenSource
 from pomona.core.status import ModelFacts
+from pomona.fleet.directory import not_found
 from pomona.text.output import TextOutput
 from pomona.text.prompt import PromptBuilder
 from pomona.text.templates import ChatTemplate
@@ -66,8 +66,7 @@ class RoutingGenerator:
         """Answer `request`. Raises ModelNotFound, naming the models that there are."""
         generator = self._generators.get(request.model)
         if generator is None:
-            names = ", ".join(repr(name) for name in self._generators)
-            raise ModelNotFound(f"There is no model {request.model!r} here. Available: {names}.", param="model")
+            raise not_found(request.model, list(self._generators))
         async with aclosing(generator.generate(request)) as events:
             async for event in events:
                 yield event

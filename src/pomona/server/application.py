@@ -11,7 +11,6 @@ from starlette.middleware import Middleware
 import pomona
 from pomona.core.errors import PomonaError
 from pomona.core.metrics import Metrics
-from pomona.core.ports import EngineStatus, Generator, ModelDirectory
 from pomona.core.settings import Settings
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.probes import probe_routes
@@ -24,31 +23,37 @@ from pomona.server.openai.completions import completion_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.openai.wire import ChatCompletionRequest, CompletionRequest
 from pomona.server.recording import Recorder, count_in, write_to_log
-from pomona.server.services import Services
+from pomona.server.services import Backend, Services
 
 _BODIES: Sequence[type[WireBody]] = (ChatCompletionRequest, CompletionRequest)
 
 
-def create_public_app(
-    generator: Generator, directory: ModelDirectory, status: EngineStatus, settings: Settings, metrics: Metrics
-) -> FastAPI:
-    """The API for clients. Every request to `generator` is recorded in `metrics` and in the log."""
+def create_public_app(backend: Backend, settings: Settings, metrics: Metrics) -> FastAPI:
+    """The API for clients. Every request to the backend's generator is recorded in `metrics` and in the log."""
     app = _create_app("Pomona", settings.server.max_body_bytes)
     drain = drain_of(app)
     recorder = Recorder(metrics, (count_in(metrics), write_to_log))
-    services = Services(generator=generator, directory=directory, status=status, settings=settings, recorder=recorder, drain=drain)
+    services = Services(
+        generator=backend.generator,
+        directory=backend.directory,
+        status=backend.status,
+        tokenization=backend.tokenization,
+        settings=settings,
+        recorder=recorder,
+        drain=drain,
+    )
     for routes in (chat_routes(services), completion_routes(services), model_routes(services)):
         app.include_router(routes)
-    app.include_router(probe_routes(status, drain, settings.fleet.hang_seconds))
+    app.include_router(probe_routes(backend.status, drain, settings.fleet.hang_seconds))
     return app
 
 
-def create_admin_app(directory: ModelDirectory, status: EngineStatus, settings: Settings, metrics: Metrics) -> FastAPI:
+def create_admin_app(backend: Backend, settings: Settings, metrics: Metrics) -> FastAPI:
     """Health, readiness, metrics and status, for an address of its own."""
     app = _create_app("Pomona admin", settings.server.max_body_bytes)
     drain, hang_seconds = drain_of(app), settings.fleet.hang_seconds
-    app.include_router(probe_routes(status, drain, hang_seconds))
-    app.include_router(monitoring_routes(directory, status, metrics, drain, hang_seconds))
+    app.include_router(probe_routes(backend.status, drain, hang_seconds))
+    app.include_router(monitoring_routes(backend.directory, backend.status, metrics, drain, hang_seconds))
     return app
 
 

@@ -1,11 +1,13 @@
-"""How errors look over HTTP: one table from class to status and type, and the border where unexpected ones end."""
+"""How errors look over HTTP: one table from class to status and type in each vendor's words, and the border where unexpected ones end."""
 
 import math
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import structlog
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,14 +15,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pomona.core.errors import (
     Cancelled,
+    Conflict,
     ContextOverflow,
     EngineFailed,
+    Forbidden,
     InvalidRequest,
     ModelNotFound,
     ModelUnusable,
+    NotFound,
     NotReady,
     Overloaded,
     PomonaError,
+    RateLimited,
+    Unauthenticated,
     UnsupportedField,
 )
 from pomona.core.telemetry import get_logger
@@ -44,10 +51,16 @@ class ClientLeft(Exception):
     """The client closed the connection before its answer was complete. Nobody is left to tell."""
 
 
+Shape = Literal["openai", "anthropic"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     status: int
     type: str = "invalid_request_error"
+    anthropic_type: str = "invalid_request_error"
+    anthropic_status: int | None = None
+    """Where Anthropic's differs."""
     retry_seconds: float | None = None
     """When to come again; None where it is no use without a change, and then clients are told not to retry."""
 
@@ -56,49 +69,61 @@ _TABLE: Mapping[type[Exception], _Row] = {
     InvalidRequest: _Row(status=400),
     ContextOverflow: _Row(status=400),
     UnsupportedField: _Row(status=400),
-    BodyTooLarge: _Row(status=413),
+    BodyTooLarge: _Row(status=413, anthropic_type="request_too_large"),
     UnsupportedMediaType: _Row(status=415),
-    ModelNotFound: _Row(status=404),
-    ModelUnusable: _Row(status=500, type="server_error"),
-    Overloaded: _Row(status=503, type="server_error", retry_seconds=1.0),
-    NotReady: _Row(status=503, type="server_error", retry_seconds=2.0),
-    EngineFailed: _Row(status=503, type="server_error", retry_seconds=1.0),
-    Cancelled: _Row(status=503, type="server_error", retry_seconds=1.0),
-    PomonaError: _Row(status=500, type="server_error"),
-    Exception: _Row(status=500, type="server_error"),
+    Unauthenticated: _Row(status=401, anthropic_type="authentication_error"),
+    Forbidden: _Row(status=403, type="permission_error", anthropic_type="permission_error"),
+    NotFound: _Row(status=404, anthropic_type="not_found_error"),
+    Conflict: _Row(status=409, anthropic_type="conflict_error"),
+    ModelNotFound: _Row(status=404, anthropic_type="not_found_error"),
+    ModelUnusable: _Row(status=500, type="server_error", anthropic_type="api_error"),
+    RateLimited: _Row(status=429, type="rate_limit_error", anthropic_type="rate_limit_error", retry_seconds=1.0),
+    Overloaded: _Row(status=503, type="server_error", anthropic_type="overloaded_error", anthropic_status=529, retry_seconds=1.0),
+    NotReady: _Row(status=503, type="server_error", anthropic_type="overloaded_error", anthropic_status=529, retry_seconds=2.0),
+    EngineFailed: _Row(status=503, type="server_error", anthropic_type="api_error", retry_seconds=1.0),
+    Cancelled: _Row(status=503, type="server_error", anthropic_type="api_error", retry_seconds=1.0),
+    PomonaError: _Row(status=500, type="server_error", anthropic_type="api_error"),
+    Exception: _Row(status=500, type="server_error", anthropic_type="api_error"),
 }
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def error_document(error: Exception) -> bytes:
-    """`error` as OpenAI's JSON body. Unexpected errors are logged here and tell the client nothing but where to look."""
+def shape_of(scope: Scope) -> Shape:
+    """Whose words the client of this request reads: Anthropic's under /v1/messages, or where its headers say so."""
+    anthropic = scope.get("path", "").startswith("/v1/messages") or "anthropic-version" in Headers(scope=scope)
+    return "anthropic" if anthropic else "openai"
+
+
+def error_document(error: Exception, shape: Shape = "openai") -> bytes:
+    """`error` as a JSON body. Unexpected errors are logged here and tell the client nothing but where to look."""
     if isinstance(error, PomonaError):
-        return _document(error.message, _row(error).type, error.code, error.param)
-    request_id = structlog.contextvars.get_contextvars().get("request_id", "unknown")
+        return _document(shape, error.message, _row(error), error.code, error.param)
     log.error("request_failed", exc_info=error)
-    message = f"Something went wrong inside the server. Its log has the details under request id {request_id}."
-    return _document(message, _row(error).type, "internal_error", None)
+    message = f"Something went wrong inside the server. Its log has the details under request id {_request_id()}."
+    return _document(shape, message, _row(error), "internal_error", None)
 
 
-def error_response(error: Exception) -> Response:
+def error_response(error: Exception, shape: Shape = "openai") -> Response:
     """`error` as a whole response, with the headers that tell clients whether and when to retry."""
     row = _row(error)
     headers = {"x-should-retry": "false" if row.retry_seconds is None else "true"}
     if row.retry_seconds is not None:
         seconds = error.retry_after if isinstance(error, Overloaded) else row.retry_seconds
         headers |= {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
-    return Response(error_document(error), status_code=row.status, headers=headers, media_type="application/json")
+    status = row.anthropic_status if shape == "anthropic" and row.anthropic_status else row.status
+    return Response(error_document(error, shape), status_code=status, headers=headers, media_type="application/json")
 
 
-async def answer_pomona_error(_request: Request, error: Exception) -> Response:
+async def answer_pomona_error(request: Request, error: Exception) -> Response:
     """The handler of errors that were raised on purpose."""
-    return error_response(error)
+    return error_response(error, shape_of(request.scope))
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
     """The handler of the router's own errors: no such route, method not allowed."""
+    shape = shape_of(request.scope)
     if not isinstance(error, HTTPException):
-        return error_response(error)
+        return error_response(error, shape)
     asked = f"{request.method} {request.url.path}"
     allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
     if error.status_code == 405:
@@ -107,7 +132,8 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
         message = f"There is nothing at {asked}. The API begins with /v1, such as POST /v1/chat/completions; /openapi.json lists all."
     else:
         message = f"{asked}: {error.detail}"
-    body = _document(message, "invalid_request_error", _HTTP_CODES.get(error.status_code, "http_error"), None)
+    row = _TABLE[NotFound] if error.status_code == 404 else _TABLE[InvalidRequest]
+    body = _document(shape, message, row, _HTTP_CODES.get(error.status_code, "http_error"), None)
     return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
 
 
@@ -140,7 +166,7 @@ class ErrorBorder:
             return
         if scope["type"] != "http":
             raise error
-        response = error_response(error)
+        response = error_response(error, shape_of(scope))
         if not started:
             await response(scope, receive, send)
 
@@ -149,5 +175,12 @@ def _row(error: Exception) -> _Row:
     return next(_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE)
 
 
-def _document(message: str, kind: str, code: str, param: str | None) -> bytes:
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+def _document(shape: Shape, message: str, row: _Row, code: str, param: str | None) -> bytes:
+    if shape == "anthropic":
+        error = {"type": row.anthropic_type, "message": message}
+        return msgspec.json.encode({"type": "error", "error": error, "request_id": _request_id()})
+    return msgspec.json.encode({"error": {"message": message, "type": row.type, "param": param, "code": code}})
+
+
+def _request_id() -> str:
+    return structlog.contextvars.get_contextvars().get("request_id", "unknown")

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from pomona.server.errors import BodyTooLarge, error_response
+from pomona.server.errors import BodyTooLarge, error_response, shape_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -28,7 +28,8 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = headers["request-id"] = request_id  # OpenAI's name and Anthropic's
             await send(message)
 
         with bound_contextvars(request_id=request_id):
@@ -49,7 +50,7 @@ class BodyLimit:
             return
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._limit:
-            await error_response(self._too_large(f"{declared} bytes"))(scope, receive, send)
+            await error_response(self._too_large(f"{declared} bytes"), shape_of(scope))(scope, receive, send)
             return
         seen = 0
 

@@ -7,7 +7,7 @@ from collections.abc import Generator as Iterating
 from contextlib import aclosing, contextmanager
 
 from pomona.core.errors import PomonaError
-from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started, TextDelta, Usage
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, PromptScored, Started, Usage
 from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
 from pomona.core.records import RequestRecord
@@ -85,13 +85,15 @@ class _Stopwatch:
 
     def see(self, event: GenerateEvent) -> None:
         match event:
-            case TextDelta():
-                self._see_token()
             case Started():
                 self._usage = Usage(prompt_tokens=event.prompt_tokens)
+            case PromptScored():
+                pass
             case Finished():
                 self._usage = event.usage
                 self._outcome = "cancelled" if event.reason == "cancelled" else "ok"
+            case _:
+                self._see_token()
 
     def _see_token(self) -> None:
         now = self._clock()

@@ -2,10 +2,20 @@
 
 from dataclasses import dataclass
 
-from pomona.core.ports import EngineStatus, Generator, ModelDirectory
+from pomona.core.ports import EngineStatus, Generator, ModelDirectory, Tokenization
 from pomona.core.settings import Settings
 from pomona.server.drain import Drain
 from pomona.server.recording import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The ports that a gateway stands in front of."""
+
+    generator: Generator
+    directory: ModelDirectory
+    status: EngineStatus
+    tokenization: Tokenization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +25,7 @@ class Services:
     generator: Generator
     directory: ModelDirectory
     status: EngineStatus
+    tokenization: Tokenization
     settings: Settings
     recorder: Recorder
     drain: Drain

@@ -1,8 +1,9 @@
 """Server-sent events over ASGI: prompt headers, backpressure, keepalives, disconnects, errors inside the stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -10,8 +11,19 @@ from starlette.types import Receive, Scope, Send
 from pomona.server.drain import Drain, attend
 from pomona.server.errors import ClientLeft, error_document, outcome
 
-KEEPALIVE = b": keepalive\n\n"
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStyle:
+    """What differs between vendors: the sign of life during silence, and how an error is told inside the stream."""
+
+    keepalive: bytes
+    error: Callable[[Exception], bytes]
+
+
+OPENAI_STYLE = StreamStyle(keepalive=b": keepalive\n\n", error=lambda error: b"data: " + error_document(error) + b"\n\n")
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventStream(Response):
@@ -24,12 +36,21 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncGenerator[bytes], *, keepalive_seconds: float, drain: Drain) -> None:
-        super().__init__(headers=_HEADERS)
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes],
+        *,
+        keepalive_seconds: float,
+        drain: Drain,
+        style: StreamStyle = OPENAI_STYLE,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        super().__init__(headers={**_HEADERS, **headers})
         del self.headers["content-length"]
         self._chunks = chunks
         self._keepalive_seconds = keepalive_seconds
         self._drain = drain
+        self._style = style
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
@@ -40,7 +61,7 @@ class EventStream(Response):
         if error is not None:
             if not writer.started:
                 raise error
-            await writer.write(b"data: " + error_document(error) + b"\n\n")
+            await writer.write(self._style.error(error))
         await writer.write(b"", more=False)
 
     async def _pump(self, writer: "_Writer") -> None:
@@ -58,7 +79,7 @@ class EventStream(Response):
         while True:
             silent_seconds = loop.time() - writer.last_write
             if silent_seconds >= self._keepalive_seconds and not writer.lock.locked():
-                await writer.write(KEEPALIVE)
+                await writer.write(self._style.keepalive)
                 silent_seconds = 0.0
             await asyncio.sleep(max(self._keepalive_seconds - silent_seconds, 0.001))
 

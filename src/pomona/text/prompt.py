@@ -2,6 +2,7 @@
 
 from pomona.core.errors import ContextOverflow, InvalidRequest
 from pomona.core.generation import GenerateRequest, Prompt
+from pomona.core.ports import RenderedPrompt
 from pomona.text.templates import ChatTemplate, Conversation
 from pomona.text.tokenizer import Tokenizer
 
@@ -29,32 +30,35 @@ class PromptBuilder:
         """The prompt of `request`. Raises InvalidRequest, ContextOverflow or UnsupportedField, saying what to change."""
         _check_stops(request)
         self._check_ids("logit_bias", tuple(request.sampling.logit_bias))
-        ids = self._ids(request)
-        if not ids:
-            ids = self._begin_of_text()
+        ids = self.render(request).token_ids
         return Prompt(
             id=request.id,
-            token_ids=tuple(ids),
+            token_ids=ids,
             sampling=request.sampling,
             max_tokens=self._room(len(ids), request),
             stop_token_ids=tuple(sorted(stop_token_ids(self._tokenizer, request))),
         )
 
-    def _ids(self, request: GenerateRequest) -> list[int]:
+    def render(self, request: GenerateRequest) -> RenderedPrompt:
+        """The text and the ids that the model reads for `request`, before there is an answer to plan for. Raises as `build`."""
+        text, ids = self._text_and_ids(request)
+        return RenderedPrompt(text=text, token_ids=tuple(ids or self._begin_of_text()))
+
+    def _text_and_ids(self, request: GenerateRequest) -> tuple[str | None, list[int]]:
         given = [name for name in ("messages", "text", "token_ids") if getattr(request, name) is not None]
         if len(given) != 1:
             raise InvalidRequest(f"A request needs exactly one of messages, text and token_ids; it has {', '.join(given) or 'none'}.")
         if request.token_ids is not None:
             self._check_ids("prompt", request.token_ids)
-            return list(request.token_ids)
+            return None, list(request.token_ids)
         if request.text is not None:
             self._check_length(request.text, "prompt")
-            return self._tokenizer.encode(request.text, add_special_tokens=True)
-        text = self._render(request)
+            return request.text, self._tokenizer.encode(request.text, add_special_tokens=True)
+        text = self._apply_template(request)
         self._check_length(text, "messages")
-        return self._tokenizer.encode_chat(text)
+        return text, self._tokenizer.encode_chat(text)
 
-    def _render(self, request: GenerateRequest) -> str:
+    def _apply_template(self, request: GenerateRequest) -> str:
         if self._template is None:
             raise InvalidRequest(
                 f"The model {request.model!r} has no chat template, so it cannot take messages. Send a plain prompt to "

@@ -5,9 +5,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pomona.server.answering import begin
 from pomona.server.bodies import WireBody
 from pomona.server.drain import attend
-from pomona.server.merging import merge
 from pomona.server.openai.decode import Call
 from pomona.server.openai.encode import Chunks, stream_answer, whole_answer
 from pomona.server.services import Services
@@ -16,13 +16,14 @@ from pomona.server.sse import EventStream
 
 async def answer(services: Services, request: Request, endpoint: str, call: Call, chunks: Chunks) -> Response:
     """The response to `call`. Errors before the first event are raised; later ones are told inside the stream."""
-    generator = services.recorder.watch(services.generator, endpoint)
-    events = merge([generator.generate(each) for each in call.requests])
+    answering = begin(services, request, endpoint, call.requests)
     if call.stream:
         seconds = services.settings.server.keepalive_seconds
-        return EventStream(stream_answer(call, chunks, events), keepalive_seconds=seconds, drain=services.drain)
-    body = await attend(whole_answer(call, events), request.receive, services.drain)
-    return Response(body, media_type="application/json")
+        return EventStream(
+            stream_answer(call, chunks, answering.events), keepalive_seconds=seconds, drain=services.drain, headers=answering.headers
+        )
+    body = await attend(whole_answer(call, answering.events), request.receive, services.drain)
+    return Response(body, headers=answering.headers, media_type="application/json")
 
 
 def json_body(kind: type[WireBody]) -> dict[str, Any]:

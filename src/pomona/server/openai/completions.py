@@ -8,7 +8,6 @@ from pomona.server.bodies import read_body
 from pomona.server.openai.answer import answer, json_body
 from pomona.server.openai.decode import decode_completion, new_id
 from pomona.server.openai.encode import CompletionChunks
-from pomona.server.openai.models import require_model
 from pomona.server.openai.wire import CompletionRequest
 from pomona.server.services import Services
 
@@ -23,8 +22,8 @@ def completion_routes(services: Services) -> APIRouter:
         call_id = new_id("cmpl")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, CompletionRequest)
-            card = require_model(services.directory, body.model)
-            call = decode_completion(body, call_id, card.sampling_defaults)
+            card = services.directory.find(body.model)
+            call = decode_completion(body, call_id, card)
         return await answer(services, request, ENDPOINT, call, CompletionChunks(call))
 
     routes.add_api_route(

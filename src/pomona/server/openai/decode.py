@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import GenerateRequest, SamplingParams
 from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.core.status import ModelCard
 from pomona.server.openai.wire import (
     MAX_CHOICES,
     ChatCompletionRequest,
@@ -45,15 +46,18 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
-def decode_chat(body: ChatCompletionRequest, call_id: str, defaults: SamplingParams) -> Call:
-    """The call that a chat body asks for; `defaults` hold for what it leaves open. Raises InvalidRequest and UnsupportedField."""
+def decode_chat(body: ChatCompletionRequest, call_id: str, card: ModelCard) -> Call:
+    """The call that a chat body asks for; the defaults of `card` hold for what it leaves open.
+
+    Raises InvalidRequest and UnsupportedField.
+    """
     _refuse_chat_fields(body)
     request = GenerateRequest(
         id=call_id,
-        model=body.model,
+        model=card.id,
         messages=tuple(_message(message, index) for index, message in enumerate(body.messages)),
         tools=_tools(body),
-        sampling=_sampling(body, _chat_logprobs(body), defaults),
+        sampling=_sampling(body, _chat_logprobs(body), card.sampling_defaults),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         stop=_stop(body),
         ignore_eos=bool(body.ignore_eos),
@@ -63,17 +67,17 @@ def decode_chat(body: ChatCompletionRequest, call_id: str, defaults: SamplingPar
     return _call(body, call_id, (request,), logprobs=bool(body.logprobs))
 
 
-def decode_completion(body: CompletionRequest, call_id: str, defaults: SamplingParams) -> Call:
-    """The call that a completion body asks for: one choice per prompt and copy; `defaults` hold for what it leaves open.
+def decode_completion(body: CompletionRequest, call_id: str, card: ModelCard) -> Call:
+    """The call that a completion body asks for: one choice per prompt and copy; the defaults on `card` hold for what it leaves open.
 
     Raises InvalidRequest and UnsupportedField.
     """
     _refuse_completion_fields(body)
-    sampling = _sampling(body, body.logprobs, defaults)
+    sampling = _sampling(body, body.logprobs, card.sampling_defaults)
     requests = tuple(
         GenerateRequest(
             id=call_id,
-            model=body.model,
+            model=card.id,
             text=prompt if isinstance(prompt, str) else None,
             token_ids=None if isinstance(prompt, str) else tuple(prompt),
             sampling=sampling,

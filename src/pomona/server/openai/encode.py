@@ -49,6 +49,8 @@ async def stream_answer(call: Call, chunks: Chunks, events: Events) -> AsyncGene
                 case Finished():
                     tally.add(index, event)
                     yield chunks.closing(index, event.reason)
+                case _:
+                    pass
     if call.include_usage:
         yield _usage_chunk(call, tally)
     yield DONE
@@ -67,7 +69,7 @@ async def whole_answer(call: Call, events: Events) -> bytes:
                 case Finished():
                     tally.add(index, event)
                     collected[index].reason = event.reason
-                case Started():
+                case _:
                     pass
     chat = _is_chat(call)
     choice = _chat_choice if chat else _completion_choice

@@ -2,22 +2,8 @@
 
 from fastapi import APIRouter
 
-from pomona.core.errors import ModelNotFound
-from pomona.core.ports import ModelDirectory
 from pomona.core.status import ModelCard
 from pomona.server.services import Services
-
-_SHOWN_NAMES = 20
-
-
-def require_model(directory: ModelDirectory, name: str) -> ModelCard:
-    """The card of `name`. Raises ModelNotFound with the names that there are."""
-    cards = {card.id: card for card in directory.models()}
-    if name in cards:
-        return cards[name]
-    shown = ", ".join(repr(each) for each in list(cards)[:_SHOWN_NAMES]) or "none"
-    more = f", and {len(cards) - _SHOWN_NAMES} more (GET /v1/models)" if len(cards) > _SHOWN_NAMES else ""
-    raise ModelNotFound(f"There is no model {name!r} here. Available: {shown}{more}.", param="model")
 
 
 def model_routes(services: Services) -> APIRouter:
@@ -30,7 +16,7 @@ def model_routes(services: Services) -> APIRouter:
 
     @routes.get("/v1/models/{model:path}", summary="Show one model")
     async def show_model(model: str) -> dict[str, object]:
-        return _document(require_model(services.directory, model))
+        return _document(services.directory.find(model))
 
     del list_models, show_model
     return routes
