@@ -7,7 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs, TokenStep
+from pomona.core.generation import (
+    FinishReason,
+    Grammar,
+    Priority,
+    Prompt,
+    ReasoningLimit,
+    SamplingParams,
+    TokenLogprobs,
+    TokenStep,
+)
 from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section
 
 
@@ -46,14 +55,28 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     logprobs: int | None = None
+    logprob_token_ids: tuple[int, ...] = ()
+    grammar: Grammar | None = None
+    reasoning_limit: ReasoningLimit | None = None
+    prompt_logprobs: int | None = None
+    priority: Priority = "normal"
 
     @classmethod
     def of(cls, prompt: Prompt) -> "Add":
         """`prompt` as a message."""
         sampling = {name: getattr(prompt.sampling, name) for name in SAMPLING_FIELDS}
         sampling["logit_bias"] = dict(prompt.sampling.logit_bias)
-        stop_token_ids = list(prompt.stop_token_ids)
-        return cls(id=prompt.id, token_ids=list(prompt.token_ids), max_tokens=prompt.max_tokens, stop_token_ids=stop_token_ids, **sampling)
+        return cls(
+            id=prompt.id,
+            token_ids=list(prompt.token_ids),
+            max_tokens=prompt.max_tokens,
+            stop_token_ids=list(prompt.stop_token_ids),
+            grammar=prompt.grammar,
+            reasoning_limit=prompt.reasoning_limit,
+            prompt_logprobs=prompt.prompt_logprobs,
+            priority=prompt.priority,
+            **sampling,
+        )
 
     def prompt(self) -> Prompt:
         """The prompt that this message was made of."""
@@ -63,6 +86,10 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
             sampling=SamplingParams(**{name: getattr(self, name) for name in SAMPLING_FIELDS}),
             max_tokens=self.max_tokens,
             stop_token_ids=tuple(self.stop_token_ids),
+            grammar=self.grammar,
+            reasoning_limit=self.reasoning_limit,
+            prompt_logprobs=self.prompt_logprobs,
+            priority=self.priority,
         )
 
 
@@ -137,16 +164,21 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     cached_tokens: int = 0
     logprobs: list[tuple[float, list[tuple[int, float]]]] = []
     """Per token: its log-probability and the most likely (token id, log-probability) pairs."""
+    prompt_logprobs: list[tuple[float, list[tuple[int, float]]]] = []
 
     @classmethod
     def of(cls, prompt_id: str, step: TokenStep) -> "Row":
         """One entry of what `Engine.step` returns, as it crosses the border."""
-        logprobs = [(each.logprob, list(each.top)) for each in step.logprobs]
-        return cls(prompt_id, list(step.token_ids), step.finish_reason, step.cached_tokens, logprobs)
+        logprobs, of_prompt = [[(each.logprob, list(each.top)) for each in given] for given in (step.logprobs, step.prompt_logprobs)]
+        return cls(prompt_id, list(step.token_ids), step.finish_reason, step.cached_tokens, logprobs, of_prompt)
 
     def token_logprobs(self) -> tuple[TokenLogprobs, ...]:
         """`logprobs` as the types of `core.generation`."""
-        return tuple(TokenLogprobs(logprob=logprob, top=tuple(top)) for logprob, top in self.logprobs)
+        return _typed(self.logprobs)
+
+    def prompt_token_logprobs(self) -> tuple[TokenLogprobs, ...]:
+        """`prompt_logprobs` as the types of `core.generation`."""
+        return _typed(self.prompt_logprobs)
 
 
 class Step(msgspec.Struct, tag=True, frozen=True):
@@ -168,6 +200,10 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     id: str
     code: str
     message: str
+
+
+def _typed(pairs: list[tuple[float, list[tuple[int, float]]]]) -> tuple[TokenLogprobs, ...]:
+    return tuple(TokenLogprobs(logprob=logprob, top=tuple(top)) for logprob, top in pairs)
 
 
 ToEngine = Add | Cancel | Pause | Resume | Shutdown
