@@ -40,9 +40,14 @@ class InvalidRequest(PomonaError):
 
 
 class ContextOverflow(InvalidRequest):
-    """Prompt, or prompt and answer, exceed the context."""
+    """Prompt, or prompt and answer, exceed the context: `tokens` (at least) of `limit`, 0 where not known."""
 
     code = "context_length_exceeded"
+
+    def __init__(self, message: str, *, param: str | None = None, tokens: int = 0, limit: int = 0) -> None:
+        super().__init__(message, param=param)
+        self.tokens = tokens
+        self.limit = limit
 
 
 class UnsupportedField(InvalidRequest):

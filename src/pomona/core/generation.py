@@ -95,6 +95,8 @@ class GenerateRequest:
     sampling: SamplingParams = SamplingParams()
     max_tokens: int | None = None
     """None: up to the end of the model's context."""
+    clamp_max_tokens: bool = False
+    """Where `max_tokens` is more than the context leaves, answer up to its end instead of refusing."""
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     template_options: Mapping[str, object] = field(default_factory=dict[str, object])

@@ -89,6 +89,8 @@ class PromptBuilder:
                     f"The prompt has {len(text):,} characters and far more than {tokens:,} tokens; the model's context is "
                     f"{self._max_context:,} tokens. Shorten the prompt: drop old messages, or send only the part that matters.",
                     param=param,
+                    tokens=tokens,
+                    limit=self._max_context,
                 )
 
     def _check_ids(self, param: str, ids: tuple[int, ...]) -> None:
@@ -114,17 +116,23 @@ class PromptBuilder:
                 f"The prompt has {prompt_tokens:,} tokens; the model's context is {self._max_context:,} tokens, and the answer needs room "
                 "too. Shorten the prompt: drop old messages, or send only the part that matters.",
                 param=param,
+                tokens=prompt_tokens,
+                limit=self._max_context,
             )
         wanted = request.max_tokens
         if wanted is None:
             return room
         if wanted < 1:
             raise InvalidRequest(f"max_tokens is {wanted!r}; it must be at least 1, or left out.", param="max_tokens")
+        if wanted > room and request.clamp_max_tokens:
+            return room
         if wanted > room:
             raise ContextOverflow(
                 f"The prompt has {prompt_tokens:,} tokens and max_tokens asks for {wanted:,} more; the model's context is "
                 f"{self._max_context:,} tokens. Ask for at most {room:,}, leave max_tokens out, or shorten the prompt.",
                 param="max_tokens",
+                tokens=prompt_tokens + wanted,
+                limit=self._max_context,
             )
         return wanted
 
