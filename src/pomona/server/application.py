@@ -1,10 +1,9 @@
 """Both ASGI applications: the public API and the admin address."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -14,18 +13,16 @@ from pomona.core.metrics import Metrics
 from pomona.core.settings import Settings
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.probes import probe_routes
-from pomona.server.bodies import WireBody
+from pomona.server.bodies import answer_bad_query
+from pomona.server.describing import document_of
 from pomona.server.drain import Drain
 from pomona.server.errors import ErrorBorder, answer_http_error, answer_pomona_error
 from pomona.server.middleware import BodyLimit, RequestId
 from pomona.server.openai.chat import chat_routes
 from pomona.server.openai.completions import completion_routes
 from pomona.server.openai.models import model_routes
-from pomona.server.openai.wire import ChatCompletionRequest, CompletionRequest
 from pomona.server.recording import Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Services
-
-_BODIES: Sequence[type[WireBody]] = (ChatCompletionRequest, CompletionRequest)
 
 
 def create_public_app(backend: Backend, settings: Settings, metrics: Metrics) -> FastAPI:
@@ -70,7 +67,11 @@ def _create_app(title: str, max_body_bytes: int) -> FastAPI:
         docs_url=None,  # the documentation pages of FastAPI load their scripts from the internet
         redoc_url=None,
         middleware=[Middleware(RequestId), Middleware(ErrorBorder), Middleware(BodyLimit, limit_bytes=max_body_bytes)],
-        exception_handlers={PomonaError: answer_pomona_error, HTTPException: answer_http_error},
+        exception_handlers={
+            PomonaError: answer_pomona_error,
+            HTTPException: answer_http_error,
+            RequestValidationError: answer_bad_query,
+        },
     )
     app.state.drain = Drain()
     app.openapi = lambda: _describe(app)
@@ -78,13 +79,7 @@ def _create_app(title: str, max_body_bytes: int) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the bodies that FastAPI does not see because `read_body` reads them."""
+    """The OpenAPI document, made when it is first asked for."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-        for kind in _BODIES:
-            schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[kind.__name__] = schema
-        app.openapi_schema = document
+        app.openapi_schema = document_of(app)
     return app.openapi_schema

@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from pomona.core.errors import InvalidRequest
-from pomona.server.errors import ClientLeft, UnsupportedMediaType
+from pomona.server.errors import ClientLeft, UnsupportedMediaType, error_response, shape_of
 
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary) (?=should)")
 _SHOWN_PROBLEMS = 5
@@ -47,7 +49,14 @@ def parse_body(raw: bytes, kind: type[Body]) -> Body:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error.errors(include_url=False)) from None
+
+
+async def answer_bad_query(request: Request, error: Exception) -> Response:
+    """The handler of queries and paths that FastAPI refuses."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else ()
+    inside = [{**problem, "loc": problem["loc"][1:]} for problem in problems]  # the first part is "query" or "path"
+    return error_response(_explain(inside), shape_of(request.scope))
 
 
 def path_of(location: Sequence[int | str]) -> str:
@@ -61,8 +70,7 @@ def path_of(location: Sequence[int | str]) -> str:
     return path
 
 
-def _explain(error: ValidationError) -> InvalidRequest:
-    problems = error.errors(include_url=False)
+def _explain(problems: Sequence[Mapping[str, Any]]) -> InvalidRequest:
     lines = [_sentence(problem) for problem in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         lines.append(f"And {len(problems) - _SHOWN_PROBLEMS} more problems.")

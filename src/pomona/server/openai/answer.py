@@ -1,12 +1,9 @@
 """What the answering resources share: run a call, streamed or whole, for as long as the client listens."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pomona.server.answering import begin
-from pomona.server.bodies import WireBody
 from pomona.server.drain import attend
 from pomona.server.openai.decode import Call
 from pomona.server.openai.encode import Chunks, stream_answer, whole_answer
@@ -24,9 +21,3 @@ async def answer(services: Services, request: Request, endpoint: str, call: Call
         )
     body = await attend(whole_answer(call, answering.events), request.receive, services.drain)
     return Response(body, headers=answering.headers, media_type="application/json")
-
-
-def json_body(kind: type[WireBody]) -> dict[str, Any]:
-    """The OpenAPI description of a route whose body is read by `read_body`; the application adds the schema itself."""
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -5,7 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pomona.server.bodies import read_body
-from pomona.server.openai.answer import answer, json_body
+from pomona.server.describing import described
+from pomona.server.openai.answer import answer
 from pomona.server.openai.decode import decode_chat, new_id
 from pomona.server.openai.encode import ChatChunks
 from pomona.server.openai.wire import ChatCompletionRequest
@@ -32,6 +33,6 @@ def chat_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer a conversation",
-        openapi_extra=json_body(ChatCompletionRequest),
+        openapi_extra=described(body=ChatCompletionRequest, streams=True),
     )
     return routes

@@ -5,7 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pomona.server.bodies import read_body
-from pomona.server.openai.answer import answer, json_body
+from pomona.server.describing import described
+from pomona.server.openai.answer import answer
 from pomona.server.openai.decode import decode_completion, new_id
 from pomona.server.openai.encode import CompletionChunks
 from pomona.server.openai.wire import CompletionRequest
@@ -32,6 +33,6 @@ def completion_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Continue a text",
-        openapi_extra=json_body(CompletionRequest),
+        openapi_extra=described(body=CompletionRequest, streams=True),
     )
     return routes

@@ -1,0 +1,139 @@
+"""What a route says of itself in the OpenAPI document, in one line: `openapi_extra=described(body=..., answer=...)`.
+
+The application reads bodies itself (`read_body`) and encodes answers by hand, so FastAPI sees neither. A description carries its
+schemas under a key of its own, from where `document_of` moves them to the components.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from pomona.server.errors import Shape
+
+_SCHEMAS = "x-pomona-schemas"
+_REF = "#/components/schemas/{model}"
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
+_NULL_OR_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_ERRORS: Mapping[int, str] = {
+    400: "The request is wrong: the message names the field, the value and what is allowed.",
+    401: "No API key was given, or it is not known.",
+    403: "The API key may not do this.",
+    404: "There is nothing of that name: the message lists what there is.",
+    409: "The state that something is in does not allow this.",
+    413: "The body is larger than this server reads.",
+    415: "The body is not declared as application/json.",
+    429: "This caller has used up what it may ask for; Retry-After says when to come again.",
+    500: "The server failed; its log says more under the request id.",
+    503: "The server cannot answer now; Retry-After says when to come again.",
+    529: "The server is full; Retry-After says when to come again.",
+}
+_ALWAYS = (400, 401, 403, 404, 429, 500, 503)
+_WITH_BODY = (413, 415)
+_SHAPES: Mapping[Shape, tuple[str, Mapping[str, Any]]] = {
+    "openai": (
+        "Error",
+        {
+            "type": "object",
+            "description": "An error in OpenAI's words.",
+            "required": ["error"],
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "required": ["message", "type", "param", "code"],
+                    "properties": {
+                        "message": {"type": "string"},
+                        "type": {"type": "string"},
+                        "param": _NULL_OR_TEXT,
+                        "code": _NULL_OR_TEXT,
+                    },
+                }
+            },
+        },
+    ),
+    "anthropic": (
+        "AnthropicError",
+        {
+            "type": "object",
+            "description": "An error in Anthropic's words.",
+            "required": ["type", "error", "request_id"],
+            "properties": {
+                "type": {"const": "error"},
+                "error": {
+                    "type": "object",
+                    "required": ["type", "message"],
+                    "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+                },
+                "request_id": {"type": "string"},
+            },
+        },
+    ),
+}
+
+
+def described(
+    *,
+    body: type[BaseModel] | None = None,
+    answer: type[BaseModel] | None = None,
+    streams: bool = False,
+    errors: Sequence[int] = (),
+    shapes: Sequence[Shape] = ("openai",),
+    wrapped: Literal["json", "none"] = "json",
+) -> dict[str, Any]:
+    """The `openapi_extra` of a route.
+
+    `body` is what it reads, `answer` what it says (any JSON object where none is given, nothing at all where `wrapped` is none),
+    `streams` that it can also say it as server-sent events; `errors` are the statuses it has beyond those that every route has,
+    `shapes` the words in which its errors may be told.
+    """
+    schemas: dict[str, Any] = {}
+    said: dict[str, Any] = {}
+    if wrapped == "json":
+        said["application/json"] = {"schema": {"type": "object"} if answer is None else _reference(answer, schemas, "serialization")}
+    if streams:
+        said["text/event-stream"] = {"schema": {"type": "string", "description": "Server-sent events, where `stream` is true."}}
+    statuses = sorted({*_ALWAYS, *errors, *(_WITH_BODY if body else ()), *((529,) if "anthropic" in shapes else ())})
+    operation: dict[str, Any] = {
+        "responses": {"200": {"description": "The answer.", "content": said}}
+        | {str(status): _error_response(status, shapes, schemas) for status in statuses},
+        _SCHEMAS: schemas,
+    }
+    if body is not None:
+        content = {"application/json": {"schema": _reference(body, schemas, "validation")}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def document_of(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of `app`, with the schemas of its descriptions in their place."""
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            schemas.update(operation.pop(_SCHEMAS, {}))
+            operation["responses"].pop("422", None)  # FastAPI's own shape of errors in queries; here they are 400s like all others
+    for name in _FASTAPIS_OWN:
+        schemas.pop(name, None)
+    return document
+
+
+def _reference(kind: type[BaseModel], schemas: dict[str, Any], mode: Literal["validation", "serialization"]) -> dict[str, str]:
+    schema = kind.model_json_schema(ref_template=_REF, mode=mode)
+    schemas.update(schema.pop("$defs", {}))
+    schemas[kind.__name__] = schema
+    return {"$ref": _REF.format(model=kind.__name__)}
+
+
+def _error_response(status: int, shapes: Sequence[Shape], schemas: dict[str, Any]) -> dict[str, Any]:
+    references: list[dict[str, str]] = []
+    for shape in shapes:
+        name, schema = _SHAPES[shape]
+        schemas[name] = schema
+        references.append({"$ref": _REF.format(model=name)})
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    response: dict[str, Any] = {"description": _ERRORS[status], "content": {"application/json": {"schema": schema}}}
+    if status in {429, 503, 529}:
+        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "string"}}}
+    return response
