@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pomona.core.generation import TextDelta, ToolCallDelta, ToolCallFinished, ToolCallStarted
+from pomona.core.generation import ReasoningDelta, TextDelta, ToolCallDelta, ToolCallFinished, ToolCallStarted
 from pomona.core.messages import ToolDefinition
 
-Piece = TextDelta | ToolCallStarted | ToolCallDelta | ToolCallFinished
+Piece = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallFinished
 
 
 class CallParser(Protocol):
@@ -59,3 +59,5 @@ class Dialect:
     """Special tokens whose text the parser must see. All others have no text, as ever."""
     stops: tuple[str, ...] = ()
     """Special tokens that end an answer because a call is complete, where the model's own end-of-text tokens do not."""
+    reads_thoughts: bool = False
+    """The parser splits thoughts from the answer too (harmony's channels), so it reads every answer, with or without tools."""
