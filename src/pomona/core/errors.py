@@ -15,6 +15,7 @@ PomonaError
 │   └── RateLimited         this caller has used up what it may; try again
 ├── EngineFailed            the engine process died or refused while answering
 ├── NotReady                the model is still loading
+├── TimedOut                the answer took longer than allowed
 └── Cancelled               the work was stopped on purpose
 
 No HTTP status and no exit code in here: each surface has one table of its own (`server/errors.py`, `cli/errors.py`).
@@ -124,6 +125,12 @@ class NotReady(PomonaError):
     """The model is loading."""
 
     code = "not_ready"
+
+
+class TimedOut(PomonaError):
+    """The answer took longer than `limits.request_seconds` allows."""
+
+    code = "timed_out"
 
 
 class Cancelled(PomonaError):

@@ -27,6 +27,10 @@ class Metrics:
         self.declarations: list[Declaration] = []
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = counter("requests_total", "Requests answered, by endpoint and outcome.", ("endpoint", "outcome"))
+        self.caller_requests = counter("caller_requests_total", "Requests answered, by API key (its id) and outcome.", ("caller", "outcome"))
+        self.caller_tokens = counter("caller_tokens_total", "Prompt and completion tokens of finished requests, by API key.", ("caller",))
+        self.coalesced = counter("coalesced_requests_total", "Requests sent again that joined a running answer.", ("endpoint",))
+        self.denied = counter("denied_requests_total", "Requests turned away at the door for want of a right key or host.", ("code",))
         self.prompt_tokens = counter("prompt_tokens_total", "Prompt tokens of finished requests.", ("model",))
         self.cached_tokens = counter("cached_prompt_tokens_total", "Prompt tokens that the prefix cache spared.", ("model",))
         self.completion_tokens = counter("completion_tokens_total", "Tokens generated.", ("model",))

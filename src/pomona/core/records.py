@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pomona.core.generation import Usage
+from pomona.core.generation import FinishReason, Priority, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +20,10 @@ class RequestRecord:
     seconds: float
     first_token_seconds: float | None = None
     usage: Usage = field(default_factory=Usage)
+    caller: str = ""
+    """The id of the API key that asked; empty where none was needed."""
+    priority: Priority = "normal"
+    finish_reason: FinishReason | None = None
+    """None where the answer did not come to its end."""
+    coalesced: bool = False
+    """It was sent again and joined the answer that already ran."""

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pomona.core.errors import ConfigurationError
+from pomona.core.generation import Priority
 
 PROJECT_FILES = ("pomona.toml", "pomona.yaml", "pomona.yml")
 ENVIRONMENT_PREFIX = "POMONA_"
@@ -106,6 +107,48 @@ class ModelsSettings(Section):
     )
 
 
+class AccessSettings(Section):
+    """Who may talk to the server."""
+
+    insecure: bool = Field(default=False, description="Serve without API keys on addresses that other machines can reach.")
+    keys_file: Path | None = Field(default=None, description="File of API keys (hashed); unset: keys.json in the user's data folder.")
+    key: str | None = Field(default=None, description="API key that `chat` and `generate` send to a server.")
+    allowed_origins: tuple[str, ...] = Field(
+        default=("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"),
+        description='Web pages that may call the API from a browser (CORS), by origin: * stands for any port or name, ["*"] for all pages.',
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="More names by which an open server on this machine may be called (see DNS rebinding)."
+    )
+    open_metrics: bool = Field(default=False, description="Let /metrics be read without an admin key.")
+
+
+class LimitsSettings(Section):
+    """How much callers may ask for. Keys have limits of their own; those here that begin with `anonymous_` hold for callers without one."""
+
+    anonymous_requests_per_minute: int | None = Field(default=None, ge=1, description="Requests a minute of each address; unset: any.")
+    anonymous_tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens a minute of each address, read (cached ones apart) and written; unset: any."
+    )
+    anonymous_concurrent: int | None = Field(default=None, ge=1, description="Answers at a time for each address; unset: any.")
+    anonymous_priority: Priority = Field(default="high", description="Highest priority that X-Priority and service_tier may ask for.")
+    max_wait_seconds: float | None = Field(
+        default=None, gt=0, description="Refuse a request at once when its wait in the queue is estimated to be longer; unset: never."
+    )
+    request_seconds: float | None = Field(default=None, gt=0, description="Longest time for one answer; unset: any.")
+    body_seconds: float = Field(default=120.0, gt=0, le=86400, description="Longest time in which a request body must arrive.")
+    header_seconds: float = Field(default=20.0, gt=0, le=3600, description="Longest time in which the headers of a request must arrive.")
+    max_header_bytes: int = Field(default=65536, ge=1024, le=2**24, description="Largest head of a request, in bytes.")
+    max_headers: int = Field(default=128, ge=8, le=10_000, description="Most headers of a request.")
+    max_connections: int = Field(default=2048, ge=1, le=1_000_000, description="Most open connections of the public address.")
+    retry_grace_seconds: float = Field(
+        default=2.0, ge=0, le=600, description="Work of a session goes on this long after its client left, in case it sends the request again."
+    )
+    retry_buffer_bytes: int = Field(
+        default=64 * 2**20, ge=0, le=2**40, description="Memory for answers that a request sent again may join, in bytes; 0: none join."
+    )
+
+
 class LoggingSettings(Section):
     """What is logged, and how."""
 
@@ -120,6 +163,8 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     fleet: FleetSettings = FleetSettings()
     models: ModelsSettings = ModelsSettings()
+    access: AccessSettings = AccessSettings()
+    limits: LimitsSettings = LimitsSettings()
     logging: LoggingSettings = LoggingSettings()
 
 

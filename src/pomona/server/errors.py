@@ -27,6 +27,7 @@ from pomona.core.errors import (
     Overloaded,
     PomonaError,
     RateLimited,
+    TimedOut,
     Unauthenticated,
     UnsupportedField,
 )
@@ -45,6 +46,12 @@ class UnsupportedMediaType(InvalidRequest):
     """The request body is not declared as JSON."""
 
     code = "unsupported_media_type"
+
+
+class BodyTooSlow(InvalidRequest):
+    """The request body did not arrive in time."""
+
+    code = "request_timeout"
 
 
 class ClientLeft(Exception):
@@ -71,6 +78,8 @@ _TABLE: Mapping[type[Exception], _Row] = {
     UnsupportedField: _Row(status=400),
     BodyTooLarge: _Row(status=413, anthropic_type="request_too_large"),
     UnsupportedMediaType: _Row(status=415),
+    BodyTooSlow: _Row(status=408),
+    TimedOut: _Row(status=504, type="server_error", anthropic_type="timeout_error"),
     Unauthenticated: _Row(status=401, anthropic_type="authentication_error"),
     Forbidden: _Row(status=403, type="permission_error", anthropic_type="permission_error"),
     NotFound: _Row(status=404, anthropic_type="not_found_error"),
