@@ -3,6 +3,8 @@
 from importlib.metadata import EntryPoint, entry_points
 
 COMMANDS = "pomona.commands"
+TOOL_PARSERS = "pomona.tool_parsers"
+"""Each a `pomona.text.tools.dialect.Dialect`."""
 
 
 def plugins(group: str) -> dict[str, EntryPoint]:

@@ -60,11 +60,14 @@ class Calls:
         candidates = (written, trimmed, *(trimmed.removeprefix(space) for space in NAMESPACES))
         return next((name for name in candidates if name in self._names), None)
 
-    def start(self, written: str, raw: str) -> bool:
-        """Begin a call of the tool `written`. Where there is no such tool, False; `raw`, all of the call so far, then becomes text."""
+    def start(self, written: str, raw: str, *, unsure: bool = False) -> bool:
+        """Begin a call of the tool `written`. Where there is no such tool, False; `raw`, all of the call so far, then becomes text.
+
+        `unsure`, here and below: it may never have been meant as a call, so there is no warning.
+        """
         name = self.name_of(written)
         if name is None:
-            self.give_back(raw, f"The model called {written!r}, which is not one of the tools; the call is in the text.")
+            self.give_back(raw, f"The model called {written!r}, which is not one of the tools; the call is in the text.", unsure)
             return False
         self._space, self._open, self._after_call = "", True, True
         self._pieces.append(ToolCallStarted(index=self.made, id=f"call_{uuid.uuid4().hex[:ID_DIGITS]}", name=name))
@@ -81,27 +84,28 @@ class Calls:
         self._pieces.append(ToolCallFinished(index=self.made - 1))
         self._open = False
 
-    def give_back(self, raw: str, warning: str) -> None:
+    def give_back(self, raw: str, warning: str, unsure: bool = False) -> None:
         """What looked like a call becomes text, white space and all."""
-        self.warnings.append(warning)
+        if not unsure:
+            self.warnings.append(warning)
         self._add_text(self._space + raw)
         self._space, self._after_call, self._open = "", False, False
 
-    def malformed(self, raw: str) -> None:
+    def malformed(self, raw: str, *, unsure: bool = False) -> None:
         """`raw` cannot be read as a call: it becomes text. A call that was begun already is never finished."""
         if self._open:
             self.give_back("", "The arguments of a tool call are no valid JSON; the call is not complete.")
             self._after_call = True
             self.text(raw)
         else:
-            self.give_back(raw, "The model wrote a tool call that cannot be read; it is in the text.")
+            self.give_back(raw, "The model wrote a tool call that cannot be read; it is in the text.", unsure)
 
-    def cut(self, raw: str) -> None:
+    def cut(self, raw: str, *, unsure: bool = False) -> None:
         """The answer ended within a call. Without its name it becomes text."""
         if self._open:
             self.warnings.append("The answer ended within a tool call, which is not complete.")
         else:
-            self.give_back(raw, "The answer ended within a tool call; what there is of it is in the text.")
+            self.give_back(raw, "The answer ended within a tool call; what there is of it is in the text.", unsure)
 
     def finish(self) -> None:
         """No more comes."""

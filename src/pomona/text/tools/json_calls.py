@@ -49,11 +49,19 @@ class JsonArguments:
 class JsonCall:
     """One call that begins at the next `{`. `before` is what the call back as text must begin with: the dialect's mark.
 
-    Ends `done`, with the call finished in `calls`, or `failed`, with what was not given out as a call given back as text.
+    `keyed`: its one key is the name. `unsure`: it may be no call at all, which then takes no warning. Ends `done`, with the call
+    finished in `calls`, or `failed`, with what was not given out as a call given back as text.
     """
 
     def __init__(
-        self, calls: Calls, before: str = "", *, names: Sequence[str] = NAME_KEYS, arguments: Sequence[str] = ARGUMENT_KEYS
+        self,
+        calls: Calls,
+        before: str = "",
+        *,
+        names: Sequence[str] = NAME_KEYS,
+        arguments: Sequence[str] = ARGUMENT_KEYS,
+        keyed: bool = False,
+        unsure: bool = False,
     ) -> None:
         self.done = False
         self.failed = False
@@ -61,6 +69,7 @@ class JsonCall:
         self._raw = before
         self._reader = JsonReader()
         self._name_keys, self._argument_keys = names, arguments
+        self._keyed, self._unsure = keyed, unsure
         self._role: Literal["key", "name", "arguments", "other"] = "key"
         self._text = ""
         self._name: str | None = None
@@ -79,15 +88,15 @@ class JsonCall:
             self._raw += read
         if self._unknown:
             self.failed = True
-            self._calls.start(self._name or "", self._raw)
+            self._calls.start(self._name or "", self._raw, unsure=self._unsure and self._arguments is None)
         elif self._malformed or self._reader.failed:
             self.failed = True
-            self._calls.malformed(self._reader.held if self._calls.open else self._raw)
+            self._calls.malformed(self._reader.held if self._calls.open else self._raw, unsure=self._unsure)
         return rest
 
     def cut(self) -> None:
         """The answer ended within the call."""
-        self._calls.cut(self._raw)
+        self._calls.cut(self._raw, unsure=self._unsure)
 
     def _take(self, token: Token) -> None:
         if token.depth == 0:
@@ -108,11 +117,13 @@ class JsonCall:
         if not token.ends:
             return
         key, self._text, self._role = _text_of(self._text), "", "other"
-        if key in self._name_keys and self._name is None:
-            self._role = "name"
-        elif key in self._argument_keys and self._arguments is None:
+        if self._keyed and self._name is None:
+            self._begin_call(key)
+        if (key in self._argument_keys or self._keyed) and self._arguments is None:
             self._role = "arguments"
             self._arguments = _Arguments(self._give)
+        elif key in self._name_keys and self._name is None:
+            self._role = "name"
 
     def _read_value(self, token: Token) -> None:
         if self._role == "name":
@@ -125,7 +136,11 @@ class JsonCall:
         self._text += token.text
         if not token.ends or token.depth > 1:
             return
-        self._name, self._text = _text_of(self._text), ""
+        name, self._text = _text_of(self._text), ""
+        self._begin_call(name)
+
+    def _begin_call(self, name: str | None) -> None:
+        self._name = name
         if self._name is None or self._calls.name_of(self._name) is None:
             self._malformed, self._unknown = self._name is None, self._name is not None
             return

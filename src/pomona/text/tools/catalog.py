@@ -1,0 +1,39 @@
+"""Which dialects there are, and which one a chat template speaks."""
+
+from functools import cache
+from typing import cast
+
+from pomona.core.plugins import TOOL_PARSERS, plugins
+from pomona.text.tools.dialect import Dialect
+from pomona.text.tools.dialects.json.command_r import COMMAND_R, COMMAND_R_PLUS
+from pomona.text.tools.dialects.json.deepseek import DEEPSEEK, DEEPSEEK_FENCED
+from pomona.text.tools.dialects.json.generic import GENERIC
+from pomona.text.tools.dialects.json.granite import GRANITE
+from pomona.text.tools.dialects.json.hermes import APRIEL, HERMES
+from pomona.text.tools.dialects.json.llama_json import LLAMA_JSON
+from pomona.text.tools.dialects.json.mistral import MISTRAL_IDS, MISTRAL_LIST, MISTRAL_NAMES
+from pomona.text.tools.dialects.json.others import APERTUS, FUNCTIONARY, GIGACHAT, GIGACHAT_ROLE, SOLAR
+from pomona.text.tools.dialects.json.phi import FUNCTOOLS, PHI
+
+# Tags around names and values, and channels: they may contain `<tool_call>` too, so they come before Hermes.
+MARKUP_AND_CHANNELS: tuple[Dialect, ...] = ()
+JSON: tuple[Dialect, ...] = (
+    *(DEEPSEEK_FENCED, DEEPSEEK),
+    *(MISTRAL_IDS, MISTRAL_NAMES, MISTRAL_LIST),
+    *(COMMAND_R, COMMAND_R_PLUS),
+    *(APERTUS, GIGACHAT, GIGACHAT_ROLE, SOLAR, FUNCTIONARY),
+    *(GRANITE, PHI, FUNCTOOLS, APRIEL),
+    HERMES,
+    LLAMA_JSON,
+)
+
+
+def find_dialect(source: str) -> Dialect:
+    """The dialect of the chat template `source`: the first that recognises it, those of plugins first, else the generic one."""
+    return next((dialect for dialect in dialects() if dialect.recognises(source)), GENERIC)
+
+
+@cache
+def dialects() -> tuple[Dialect, ...]:
+    """All dialects in the order in which they are tried. A plugin is an entry point of the group `pomona.tool_parsers`: a Dialect."""
+    return (*(cast("Dialect", point.load()) for point in plugins(TOOL_PARSERS).values()), *MARKUP_AND_CHANNELS, *JSON)

@@ -1,0 +1,87 @@
+"""The forms that calls in JSON take, written down as data: a Form is read by `FormParser` and written by `calls` and `trigger`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pomona.core.messages import ToolDefinition
+from pomona.text.tools.dialect import CallParser, Dialect, Marks, Trigger
+from pomona.text.tools.dialects.json.form_parser import FormParser, Reading
+from pomona.text.tools.grammars import arguments_item, call_rules, starting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How a model writes calls: `first`, calls with `between` between them, `last`; a call is `begin`, `head`, arguments, `tail`, `end`.
+
+    In `head`, NAME stands for the name; in `head` and `tail`, ID for an id of the form `id`, a Lark item.
+    """
+
+    head: str = '{"name": "NAME", "arguments": '
+    tail: str = "}"
+    id: str = "/[A-Za-z0-9]{9}/"
+    first: str = ""
+    begin: str = ""
+    between: str = ""
+    end: str = ""
+    last: str = ""
+
+
+def dialect(
+    name: str, recognises: Callable[[str], bool], reading: Reading, writing: Writing, *, mark: str = "", stops: Sequence[str] = ()
+) -> Dialect:
+    """The dialect of one form. `mark` begins calls that the model is free to make, where there is such a mark."""
+
+    def parser(tools: Sequence[ToolDefinition]) -> CallParser:
+        return FormParser(tools, reading)
+
+    def calls(tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> str:
+        return _calls(writing, tools, marks, parallel)
+
+    def trigger(tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> Trigger:
+        return Trigger(mark=mark, rules=_behind(mark, writing, tools, marks, parallel))
+
+    return Dialect(
+        name=name,
+        recognises=recognises,
+        parser=parser,
+        calls=calls,
+        trigger=trigger if mark else None,
+        visible=(*reading.marks, mark) if mark else reading.marks,
+        stops=tuple(stops),
+    )
+
+
+def _calls(writing: Writing, tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> str:
+    more = f"({_optional(writing.between, marks)} call)*" if parallel else ""
+    return starting([_item(writing.first, marks), "call", more, _item(writing.last, marks)], _rules(writing, tools, marks, writing.begin))
+
+
+def _behind(mark: str, writing: Writing, tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> str:
+    """What follows `mark`: the rest of the list that it begins, or the rest of one call."""
+    if writing.first:
+        more = f"({_optional(writing.between, marks)} call)*" if parallel else ""
+        items = [_item(writing.first.removeprefix(mark), marks), "call", more, _item(writing.last, marks)]
+        return starting(items, _rules(writing, tools, marks, writing.begin))
+    return starting(["call"], _rules(writing, tools, marks, writing.begin.removeprefix(mark)))
+
+
+def _rules(writing: Writing, tools: Sequence[ToolDefinition], marks: Marks, begin: str) -> str:
+    def call(tool: ToolDefinition) -> str:
+        opening = _with_id(f"{begin}{writing.head}".replace("NAME", tool.name), writing, marks)
+        closing = _with_id(f"{writing.tail}{writing.end}", writing, marks)
+        return " ".join(item for item in (opening, arguments_item(tool), closing) if item)
+
+    return call_rules(tools, call)
+
+
+def _with_id(text: str, writing: Writing, marks: Marks) -> str:
+    return f" {writing.id} ".join(_item(piece, marks) for piece in text.split("ID", 1))
+
+
+def _item(text: str, marks: Marks) -> str:
+    return marks(text) if text else ""
+
+
+def _optional(between: str, marks: Marks) -> str:
+    """White space between calls may be missing; a comma may not."""
+    return "" if not between else f"({marks(between)})?" if between.isspace() else marks(between)
