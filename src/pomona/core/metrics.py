@@ -27,7 +27,9 @@ class Metrics:
         self.declarations: list[Declaration] = []
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = counter("requests_total", "Requests answered, by endpoint and outcome.", ("endpoint", "outcome"))
-        self.caller_requests = counter("caller_requests_total", "Requests answered, by API key (its id) and outcome.", ("caller", "outcome"))
+        self.caller_requests = counter(
+            "caller_requests_total", "Requests answered, by id of the API key and outcome.", ("caller", "outcome")
+        )
         self.caller_tokens = counter("caller_tokens_total", "Prompt and completion tokens of finished requests, by API key.", ("caller",))
         self.coalesced = counter("coalesced_requests_total", "Requests sent again that joined a running answer.", ("endpoint",))
         self.denied = counter("denied_requests_total", "Requests turned away at the door for want of a right key or host.", ("code",))

@@ -142,10 +142,23 @@ class LimitsSettings(Section):
     max_headers: int = Field(default=128, ge=8, le=10_000, description="Most headers of a request.")
     max_connections: int = Field(default=2048, ge=1, le=1_000_000, description="Most open connections of the public address.")
     retry_grace_seconds: float = Field(
-        default=2.0, ge=0, le=600, description="Work of a session goes on this long after its client left, in case it sends the request again."
+        default=2.0,
+        ge=0,
+        le=600,
+        description="Work of a session goes on this long after its client left, in case it sends the request again.",
     )
     retry_buffer_bytes: int = Field(
         default=64 * 2**20, ge=0, le=2**40, description="Memory for answers that a request sent again may join, in bytes; 0: none join."
+    )
+
+
+class AnthropicSettings(Section):
+    """Anthropic's API."""
+
+    strip_attribution: bool = Field(
+        default=True,
+        description="Leave Claude Code's attribution line, which changes with each request, out of the prompt, so that its beginning stays "
+        "in the prefix cache.",
     )
 
 
@@ -165,6 +178,7 @@ class Settings(Section):
     models: ModelsSettings = ModelsSettings()
     access: AccessSettings = AccessSettings()
     limits: LimitsSettings = LimitsSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
     logging: LoggingSettings = LoggingSettings()
 
 
