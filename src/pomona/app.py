@@ -7,7 +7,7 @@ the settings does not wait for a web server.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +43,12 @@ def read_settings(command_line: dict[str, object], profile: str | None = None) -
         user_file=user_file(),
         profile=profile,
     )
+
+
+def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment for a child, with `changes`: None takes a variable away."""
+    changed = {**os.environ, **changes}
+    return {name: value for name, value in changed.items() if value is not None}
 
 
 def user_file() -> Path:

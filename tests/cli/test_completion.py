@@ -37,6 +37,7 @@ def test_a_script_and_how_to_install_it(pomona: Pomona, shell: str) -> None:
         ("pomona serve --adm", "--admin-port"),
         ("pomona completion:show f", "fish"),
         ("pomona generate --dev", "--device"),
+        ("pomona launch cl", "claude"),
     ],
 )
 def test_bash_completes(pomona: Pomona, on_path: dict[str, str], line: str, expected: str) -> None:

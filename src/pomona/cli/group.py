@@ -38,6 +38,7 @@ BUILT_IN: Mapping[str, Listing] = {
     "serve": Listing(TALK, "Serve a model with OpenAI-compatible endpoints."),
     "chat": Listing(TALK, "Talk with a model in the terminal."),
     "generate": Listing(TALK, "Answer one prompt and exit."),
+    "launch": Listing(TALK, "Start a coding agent on the model of this machine."),
     "models:list": Listing(MODELS, "List the models on this machine."),
     "models:show": Listing(MODELS, "Show what is known of one model."),
     "config:show": Listing(CARE, "Show every setting, its value and where it came from."),

@@ -1,4 +1,4 @@
-"""A server of our own for the length of a measurement: `pomona serve` as a child process on free ports."""
+"""A server of our own for the length of a measurement or of a client: `pomona serve` as a child process on free ports."""
 
 import asyncio
 import json
@@ -34,12 +34,17 @@ async def own_server(global_options: Sequence[str] = ()) -> AsyncGenerator[OwnSe
 
     Raises EngineFailed with the last lines of its log when it ends before it is ready.
     """
-    with tempfile.TemporaryDirectory(prefix="pomona-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pomona-server-") as folder:
         ready, log = Path(folder) / "ready.json", Path(folder) / "log"
         arguments = ("serve", "--port", "0", "--admin-port", "0", "--ready-file", str(ready))
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *COMMAND, *global_options, *arguments, stdin=asyncio.subprocess.DEVNULL, stderr=output
+                *COMMAND,
+                *global_options,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in the terminal is not for it: it is stopped when the block ends
             )
         try:
             yield await _wait_until_ready(process, ready, log)
@@ -50,7 +55,9 @@ async def own_server(global_options: Sequence[str] = ()) -> AsyncGenerator[OwnSe
 async def _wait_until_ready(process: asyncio.subprocess.Process, ready: Path, log: Path) -> OwnServer:
     while (server := _read(ready)) is None:
         if process.returncode is not None:
-            raise EngineFailed("\n".join([f"The server for this measurement ended with code {process.returncode}:", *_last_lines(log)]))
+            raise EngineFailed(
+                "\n".join([f"The server that was started for this ended with code {process.returncode}:", *_last_lines(log)])
+            )
         await asyncio.sleep(LOOK_SECONDS)
     return server
 

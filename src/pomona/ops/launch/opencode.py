@@ -1,0 +1,32 @@
+"""opencode: its whole configuration fits into one variable, which is merged over the person's own files."""
+
+import json
+from collections.abc import Sequence
+
+from pomona.ops.launch.plan import SHORT_INSTRUCTIONS, Client, Plan, Target
+
+LONGEST_ANSWER = 32_000
+SHORT_TOOLS = ("bash", "read", "edit", "write")
+
+
+def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
+    model: dict[str, object] = {"name": target.model}
+    if target.max_context is not None:
+        model["limit"] = {"context": target.max_context, "output": min(LONGEST_ANSWER, target.max_context // 4)}
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "Pomona",
+        "options": {"baseURL": f"{target.url}/v1", "apiKey": target.api_key},
+        "models": {target.model: model},
+    }
+    name = f"pomona/{target.model}"
+    configuration: dict[str, object] = {"provider": {"pomona": provider}, "model": name, "small_model": name, "autoupdate": False}
+    if target.compact:
+        configuration["agent"] = {"build": {"prompt": SHORT_INSTRUCTIONS}, "title": {"disable": True}}
+        configuration["tools"] = {"*": False} | dict.fromkeys(SHORT_TOOLS, True)
+    return Plan(environment={"OPENCODE_CONFIG_CONTENT": json.dumps(configuration)})
+
+
+OPENCODE = Client(
+    name="opencode", title="opencode", program="opencode", install="npm install -g opencode-ai", own_tokens=10_000, plan=_plan
+)
