@@ -99,14 +99,16 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 def shape_of(scope: Scope) -> Shape:
     """Whose words the client of this request reads: Anthropic's under /v1/messages, or where its headers say so."""
-    anthropic = scope.get("path", "").startswith("/v1/messages") or "anthropic-version" in Headers(scope=scope)
+    path, headers = scope.get("path", ""), Headers(scope=scope)
+    lists_models = path.startswith("/v1/models") and "x-api-key" in headers  # the one address that both vendors have
+    anthropic = path.startswith("/v1/messages") or "anthropic-version" in headers or lists_models
     return "anthropic" if anthropic else "openai"
 
 
 def error_document(error: Exception, shape: Shape = "openai") -> bytes:
     """`error` as a JSON body. Unexpected errors are logged here and tell the client nothing but where to look."""
     if isinstance(error, PomonaError):
-        return _document(shape, error.message, _row(error), error.code, error.param)
+        return _document(shape, _message(error, shape), _row(error), error.code, error.param)
     log.error("request_failed", exc_info=error)
     message = f"Something went wrong inside the server. Its log has the details under request id {_request_id()}."
     return _document(shape, message, _row(error), "internal_error", None)
@@ -138,7 +140,8 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         message = f"{asked} is not possible; this address takes {allowed}."
     elif error.status_code == 404:
-        message = f"There is nothing at {asked}. The API begins with /v1, such as POST /v1/chat/completions; /openapi.json lists all."
+        example = "/v1/messages" if shape == "anthropic" else "/v1/chat/completions"
+        message = f"There is nothing at {asked}. The API begins with /v1, such as POST {example}; /openapi.json lists all."
     else:
         message = f"{asked}: {error.detail}"
     row = _TABLE[NotFound] if error.status_code == 404 else _TABLE[InvalidRequest]
@@ -178,6 +181,14 @@ class ErrorBorder:
         response = error_response(error, shape_of(scope))
         if not started:
             await response(scope, receive, send)
+
+
+def _message(error: PomonaError, shape: Shape) -> str:
+    """Claude Code makes room in a conversation when it reads Anthropic's own words for an overflow, numbers included."""
+    if shape == "anthropic" and isinstance(error, ContextOverflow) and error.limit:
+        longest = error.limit - 1  # the answer needs a token
+        return f"prompt is too long: {error.tokens} tokens > {longest} maximum. {error.message}"
+    return error.message
 
 
 def _row(error: Exception) -> _Row:

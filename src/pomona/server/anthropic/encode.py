@@ -1,0 +1,301 @@
+"""From events to Anthropic's bytes: the blocks of an answer, one open at a time, streamed or as one message."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import msgspec
+from pydantic_core import from_json
+
+from pomona.core.errors import Cancelled
+from pomona.core.generation import (
+    Delta,
+    Finished,
+    PromptScored,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallStarted,
+    Usage,
+)
+from pomona.server.answering import Events
+from pomona.server.anthropic.conversation import signature_of
+from pomona.server.anthropic.decode import Call
+from pomona.server.anthropic.diagnostics import diagnosis
+from pomona.server.anthropic.tools import Member
+from pomona.server.errors import error_document
+from pomona.server.sse import StreamStyle
+
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+_MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_FIELDS = {"text": "text", "thinking": "thinking", "tool_use": "partial_json"}
+_DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
+_json = msgspec.json.Encoder().encode
+Kind = Literal["text", "thinking", "tool_use"]
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A block begins; `block` is as the wire shows it when it is empty."""
+
+    kind: Kind
+    block: Block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """More of the open block."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """The open block is complete; `signature` is that of a thought."""
+
+    kind: Kind
+    signature: str = ""
+
+
+Step = Opened | Added | Closed
+
+
+class Blocks:
+    """Turns deltas into steps on blocks, for streams and for whole answers alike.
+
+    Text that is only white space, as models put it between a thought and a call, makes no block: clients send answers back, and
+    Anthropic's own API refuses such blocks.
+    """
+
+    def __init__(self, members: Mapping[str, Member], *, hide_thoughts: bool) -> None:
+        self._members = members
+        self._hide_thoughts = hide_thoughts
+        self._open: Kind | None = None
+        self._thought: list[str] = []
+        self._space = ""
+
+    def take(self, event: Delta) -> Iterator[Step]:
+        """The steps of one delta."""
+        match event:
+            case TextDelta():
+                yield from self._text(event.text)
+            case ReasoningDelta():
+                yield from self._think(event.text)
+            case ToolCallStarted():
+                yield from self._begin("tool_use", self._call(event))
+            case ToolCallDelta():
+                if event.arguments:
+                    yield Added(kind="tool_use", text=event.arguments)
+            case ToolCallFinished():
+                yield from self.close()
+
+    def close(self) -> Iterator[Step]:
+        """Complete the open block, if there is one."""
+        self._space = ""
+        if self._open is None:
+            return
+        kind, self._open = self._open, None
+        signature = signature_of("".join(self._thought), hidden=self._hide_thoughts) if kind == "thinking" else ""
+        self._thought = []
+        yield Closed(kind=kind, signature=signature)
+
+    def _text(self, text: str) -> Iterator[Step]:
+        if self._open != "text":
+            text = self._space + text
+            if not text or text.isspace():
+                self._space = text
+                return
+            yield from self._begin("text", {"type": "text", "text": ""})
+        if text:
+            yield Added(kind="text", text=text)
+
+    def _think(self, text: str) -> Iterator[Step]:
+        if self._open != "thinking":
+            yield from self._begin("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        self._thought.append(text)
+        if text and not self._hide_thoughts:
+            yield Added(kind="thinking", text=text)
+
+    def _begin(self, kind: Kind, block: Block) -> Iterator[Step]:
+        yield from self.close()
+        self._open = kind
+        yield Opened(kind=kind, block=block)
+
+    def _call(self, event: ToolCallStarted) -> Block:
+        block: Block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+        member = self._members.get(event.name)
+        if member is None:
+            return block
+        return block | {"name": member.name, "toolset_name": member.toolset, "caller": {"type": "direct"}}
+
+
+async def stream_message(call: Call, events: Events) -> AsyncGenerator[bytes]:
+    """The answer as server-sent events: message_start and a ping before any prefill, blocks, message_delta, message_stop."""
+    blocks, index = _blocks(call), -1
+    async with aclosing(events):
+        async for _, event in events:
+            match event:
+                case Started():
+                    yield _event("message_start", {"message": _opening(call, event.prompt_tokens)}) + PING
+                case PromptScored():
+                    pass
+                case Finished():
+                    yield b"".join(_chunk(step, index) for step in blocks.close()) + _closing(call, event)
+                case _:
+                    for step in () if _is_prewarming(call) else blocks.take(event):
+                        index += isinstance(step, Opened)
+                        yield _chunk(step, index)
+
+
+async def whole_message(call: Call, events: Events) -> bytes:
+    """The answer as one message."""
+    blocks = _blocks(call)
+    steps: list[Step] = []
+    finished: Finished | None = None
+    async with aclosing(events):
+        async for _, event in events:
+            match event:
+                case Started() | PromptScored():
+                    pass
+                case Finished():
+                    steps.extend(blocks.close())
+                    finished = event
+                case _:
+                    steps.extend(() if _is_prewarming(call) else blocks.take(event))
+    if finished is None:
+        raise Cancelled("The answer ended before it was complete. Send the request again.")
+    return _json(_message(call, _fold(steps)) | _ending(call, finished) | {"usage": _usage(call, finished.usage)} | _notes(call, finished))
+
+
+def _is_prewarming(call: Call) -> bool:
+    return call.max_tokens == 0
+
+
+def _blocks(call: Call) -> Blocks:
+    return Blocks(call.members, hide_thoughts=call.hide_thoughts)
+
+
+def _event(name: str, fields: Mapping[str, object]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _json({"type": name, **fields}))
+
+
+def _chunk(step: Step, index: int) -> bytes:
+    match step:
+        case Added():  # once per token, so it is written by hand
+            front = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":' % (
+                index,
+                _DELTAS[step.kind].encode(),
+                _FIELDS[step.kind].encode(),
+            )
+            return front + _json(step.text) + b"}}\n\n"
+        case Opened():
+            return _event("content_block_start", {"index": index, "content_block": step.block})
+        case Closed():
+            signed = {"index": index, "delta": {"type": "signature_delta", "signature": step.signature}}
+            front = _event("content_block_delta", signed) if step.signature else b""
+            return front + _event("content_block_stop", {"index": index})
+
+
+def _fold(steps: Sequence[Step]) -> list[Block]:
+    content: list[Block] = []
+    texts: list[str] = []
+    for step in steps:
+        match step:
+            case Opened():
+                content.append(dict(step.block))
+                texts = []
+            case Added():
+                texts.append(step.text)
+            case Closed():
+                _complete(content[-1], "".join(texts), step)
+    return content
+
+
+def _complete(block: Block, text: str, step: Closed) -> None:
+    if step.kind == "tool_use":
+        block["input"] = _arguments(text)
+    else:
+        block[_FIELDS[step.kind]] = text
+    if step.kind == "thinking":
+        block["signature"] = step.signature
+
+
+def _arguments(text: str) -> Block:
+    """The input of a call; of one that was cut, what is complete of it, as the SDK's accumulator has it too."""
+    try:
+        found: object = from_json(text, allow_partial=True)
+    except ValueError:
+        found = None
+    return cast("Block", found) if isinstance(found, dict) else {}
+
+
+def _opening(call: Call, prompt_tokens: int) -> Block:
+    """What is cached is not known yet: the last event says it."""
+    usage = _usage(call, Usage(prompt_tokens=prompt_tokens))
+    pending = {"diagnostics": {"cache_miss_reason": None}} if call.diagnose else {}
+    return _message(call, []) | {"stop_reason": None, "stop_sequence": None, "stop_details": None, "usage": usage} | pending
+
+
+def _closing(call: Call, finished: Finished) -> bytes:
+    ending = _event("message_delta", {"delta": _ending(call, finished), "usage": _usage(call, finished.usage), **_notes(call, finished)})
+    return ending + _MESSAGE_STOP
+
+
+def _message(call: Call, content: list[Block]) -> Block:
+    return {"id": call.id, "type": "message", "role": "assistant", "model": call.model, "content": content}
+
+
+def _ending(call: Call, finished: Finished) -> Block:
+    return {"stop_reason": _stop_reason(call, finished), "stop_sequence": finished.stop_sequence, "stop_details": None}
+
+
+def _stop_reason(call: Call, finished: Finished) -> str:
+    match finished.reason:
+        case "tool_calls":
+            return "tool_use"
+        case "length":
+            cut_short = finished.usage.completion_tokens < call.max_tokens  # by the context: max_tokens was more than it left
+            return "model_context_window_exceeded" if cut_short else "max_tokens"
+        case "cancelled":
+            raise Cancelled("The answer was stopped before its end. Send the request again.")
+        case "stop":
+            if _is_prewarming(call):
+                return "max_tokens"
+            return "end_turn" if finished.stop_sequence is None else "stop_sequence"
+
+
+def _usage(call: Call, usage: Usage) -> Block:
+    """Three disjoint kinds of input: what was computed, what was read from the cache, what was written to it at a price (nothing)."""
+    thought = 0 if _is_prewarming(call) else usage.reasoning_tokens
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": 0 if _is_prewarming(call) else usage.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": thought},
+        "service_tier": "standard",
+        "speed": "fast" if call.fast else "standard",
+    }
+
+
+def _notes(call: Call, finished: Finished) -> Block:
+    """What only those see who asked for it."""
+    notes: Block = {}
+    if call.edits is not None:
+        notes["context_management"] = {"applied_edits": list(call.applied_edits)}
+    if call.diagnose:
+        notes["diagnostics"] = diagnosis(finished.cache, finished.usage, known=call.previous_known)
+    return notes
+
+
+def _error_event(error: Exception) -> bytes:
+    return b"event: error\ndata: " + error_document(error, "anthropic") + b"\n\n"
+
+
+ANTHROPIC_STYLE = StreamStyle(keepalive=PING, error=_error_event)
