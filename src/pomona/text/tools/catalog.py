@@ -14,9 +14,16 @@ from pomona.text.tools.dialects.json.llama_json import LLAMA_JSON
 from pomona.text.tools.dialects.json.mistral import MISTRAL_IDS, MISTRAL_LIST, MISTRAL_NAMES
 from pomona.text.tools.dialects.json.others import APERTUS, FUNCTIONARY, GIGACHAT, GIGACHAT_ROLE, SOLAR
 from pomona.text.tools.dialects.json.phi import FUNCTOOLS, PHI
+from pomona.text.tools.dialects.markup.dsml import DSML, DSML_TOOL_CALLS
+from pomona.text.tools.dialects.markup.glm import GLM
+from pomona.text.tools.dialects.markup.minimax import MINIMAX
+from pomona.text.tools.dialects.markup.qwen3_coder import QWEN3_CODER, SEED
 
 # Tags around names and values, and channels: they may contain `<tool_call>` too, so they come before Hermes.
-MARKUP_AND_CHANNELS: tuple[Dialect, ...] = ()
+MARKUP_AND_CHANNELS: tuple[Dialect, ...] = (
+    *(QWEN3_CODER, SEED, GLM, MINIMAX),
+    *(DSML, DSML_TOOL_CALLS),
+)
 JSON: tuple[Dialect, ...] = (
     *(DEEPSEEK_FENCED, DEEPSEEK),
     *(MISTRAL_IDS, MISTRAL_NAMES, MISTRAL_LIST),
