@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pomona.core.errors import PomonaError
 from pomona.core.messages import Message, ToolDefinition
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
@@ -121,8 +122,9 @@ class GenerateRequest:
 class Grammar:
     """What may follow, for a grammar engine: `source` is llguidance's, a Lark grammar or a serialised one.
 
-    Without `after` it holds from the first token, else from the first of these ids on: the end of a thought, the mark of a
-    call. At its end only the end of the answer may follow; if it `repeats`, the row is free again until the next of these ids.
+    Without `after` it holds from the first token, else behind the first of these ids: the end of a thought, the mark of a call.
+    Until then the answer cannot end. At its end only the end of the answer may follow; if it `repeats`, the answer may end
+    before and between, and the row is free again until the next of these ids.
     """
 
     source: str
@@ -134,7 +136,8 @@ class Grammar:
 class ReasoningLimit:
     """When and how a thought is ended by force. `open_ids` is empty where the prompt itself has opened the thought.
 
-    After `budget_tokens` tokens of thought that `close_ids` did not end, `forced_ids` are the next tokens, one by one.
+    A thought begins behind the ids `open_ids` in a row and ends with `close_ids` in a row. After `budget_tokens` tokens of thought,
+    all thoughts of an answer together, `forced_ids` are the next tokens, one by one.
     """
 
     budget_tokens: int
@@ -179,6 +182,8 @@ class TokenStep:
     """Prompt tokens that the prefix cache spared."""
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each prompt token but the first, on the first step, where they were asked for."""
+    failure: PomonaError | None = None
+    """Why the row was lost, in place of a finish reason. Only within the engine's process: readers of streams get it raised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,9 +272,9 @@ CacheMiss = Literal["none", "first_request", "model_changed", "system_changed", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheReport:
-    """Why part of a prompt had to be computed, against the last prompt of the same session.
+    """Why part of a prompt had to be computed, against the most similar of the last prompts of the same session.
 
-    `shared_tokens` is the beginning that both prompts have in common, `missed_tokens` what of it was not in the cache any more.
+    `shared_tokens` is the beginning that both prompts have in common; `missed_tokens` would have come from the cache had nothing changed.
     """
 
     reason: CacheMiss

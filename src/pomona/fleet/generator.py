@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pomona.core.generation import GenerateEvent, GenerateRequest, Started
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started
 from pomona.core.ports import Generator, TokenSource
 from pomona.core.status import ModelFacts
+from pomona.fleet.diagnosis import Comparison, PromptMemory
 from pomona.fleet.directory import not_found
 from pomona.text.output import TextOutput
 from pomona.text.prompt import PromptBuilder
@@ -40,18 +41,20 @@ class ModelGenerator:
         self._words = words
         self._engine = engine
         self._pool = pool
+        self._memory = PromptMemory()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
         async with self._engine.place() as facts:
             builder = PromptBuilder(self._words.tokenizer, self._words.template, max_context=facts.max_context, vocabulary=facts.vocabulary)
             prompt = await asyncio.get_running_loop().run_in_executor(self._pool, builder.build, request)
+            seen_before = self._memory.compare(request, prompt.token_ids)
             yield Started(prompt_tokens=len(prompt.token_ids))
             output = TextOutput(self._words.tokenizer, request, len(prompt.token_ids))
             async with aclosing(self._engine.stream(prompt)) as steps:
                 async for step in steps:
                     for event in output.push(step):
-                        yield event
+                        yield _diagnosed(event, seen_before)
                     if output.finished:
                         return
 
@@ -70,3 +73,9 @@ class RoutingGenerator:
         async with aclosing(generator.generate(request)) as events:
             async for event in events:
                 yield event
+
+
+def _diagnosed(event: GenerateEvent, seen_before: Comparison | None) -> GenerateEvent:
+    if seen_before is None or not isinstance(event, Finished):
+        return event
+    return replace(event, cache=seen_before.report(event.usage.cached_tokens))
