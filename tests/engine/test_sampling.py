@@ -108,13 +108,13 @@ def test_log_probabilities_are_the_models_own() -> None:
         make_row(temperature=0.7, logprobs=0, logit_bias={5: 100.0}),
     ]
     sampled = choose(logits, rows)
-    assert sampled.logprob_rows == (0, 2)
-    assert sampled.chosen is not None
-    assert sampled.top_ids is not None
+    assert sampled.scored_rows == (0, 2)
+    assert sampled.scores is not None
+    assert sampled.scores.top_ids is not None
     expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     chosen = tokens_of(sampled)
-    assert sampled.chosen.tolist() == pytest.approx([expected[0, chosen[0]], expected[2, chosen[2]]], abs=1e-4)
-    assert np.array(sampled.top_ids)[0].tolist() == np.argsort(-logits[0])[:4].tolist()
+    assert sampled.scores.chosen.tolist() == pytest.approx([expected[0, chosen[0]], expected[2, chosen[2]]], abs=1e-4)
+    assert np.array(sampled.scores.top_ids)[0].tolist() == np.argsort(-logits[0])[:4].tolist()
 
 
 def test_draws_are_uniform_and_below_one() -> None:

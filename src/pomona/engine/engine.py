@@ -5,39 +5,48 @@ started: while the caller handles them, a GPU is at work.
 """
 
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from pomona.core.errors import ContextOverflow, InvalidRequest, Overloaded
+from pomona.core.errors import Overloaded, PomonaError
 from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
 from pomona.core.settings import EngineSettings
 from pomona.engine import attention
+from pomona.engine.admission import Bounds, check
+from pomona.engine.binding import Binder, Failures, must_wait
+from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
-from pomona.engine.memory import kv_budget
+from pomona.engine.grammar.compiler import GrammarCompiler
+from pomona.engine.grammar.lexicon import read_lexicon
 from pomona.engine.probe import prove_batching
 from pomona.engine.protocol import Stats
 from pomona.engine.runner import Pass, Runner
-from pomona.engine.sampling import Sampled
 from pomona.engine.scheduler import Scheduler
+from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
 
 if TYPE_CHECKING:
     from pomona.models.loading import LoadedModel
 
 Steps = list[tuple[str, TokenStep]]
+LONGEST_WAIT_SECONDS = 0.005
+"""For a grammar, when nothing else can be done: then the loop looks for commands."""
 
 
 def build_engine(loaded: "LoadedModel", settings: EngineSettings) -> "Engine":
     """An engine for a loaded model. The KV budget is planned from the memory that is free now."""
-    return Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context)
+    grammars = GrammarCompiler(lambda: read_lexicon(loaded.path), loaded.vocabulary)
+    return Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars)
 
 
 class Engine:
     """Rows come in by `add`, go out by `step`, `cancel`. Not thread-safe: one thread owns it, as it owns MLX's streams."""
 
-    def __init__(self, model: nn.Module, settings: EngineSettings, *, vocabulary: int, max_context: int) -> None:
+    def __init__(
+        self, model: nn.Module, settings: EngineSettings, *, vocabulary: int, max_context: int, grammars: GrammarCompiler | None = None
+    ) -> None:
         attention.install()
         self.vocabulary = vocabulary
         self.budget_bytes = kv_budget(settings)
@@ -47,7 +56,9 @@ class Engine:
         self._runner = Runner(model, self._cache, vocabulary)
         self.warnings = prove_batching(self._runner, self._cache)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
+        self._binder = Binder(vocabulary, grammars)
         self._rows: dict[str, Sequence] = {}
+        self._only_scored: dict[Sequence, None] = {}
         self._running: Pass | None = None
         self._arrivals = 0
         self._steps = 0
@@ -59,11 +70,17 @@ class Engine:
 
     def add(self, prompt: Prompt) -> None:
         """Queue a prompt. Raises InvalidRequest, ContextOverflow or Overloaded."""
-        self._check(prompt)
+        check(prompt, Bounds(vocabulary=self.vocabulary, context=self.max_context, grammars=self._binder.takes_grammars), self._rows)
+        if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
+            raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
         self._arrivals += 1
         seed = prompt.sampling.seed if prompt.sampling.seed is not None else secrets.randbits(63)
         row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids))
+        row.chunk_limit = max(self._settings.page_tokens, PASS_BYTES // (4 * self.vocabulary))
+        self._binder.bind(row)
         self._rows[prompt.id] = row
+        if not prompt.max_tokens:
+            self._only_scored[row] = None
         self._scheduler.add(row)
 
     def cancel(self, id: str) -> None:
@@ -88,16 +105,18 @@ class Engine:
 
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
+        made = self._fail(self._binder.settle())
         plan = self._scheduler.schedule()
-        made: Steps = []
         for rows in self._runner.decode_groups(plan.decode):
-            made += self._start(self._runner.decode(rows))
+            going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
+            made += self._decode(going_on) if going_on else []
         for chunks in self._runner.prefill_groups(plan.prefill):
             made += self._start(self._runner.prefill(chunks))
             for row, _ in chunks:
                 self._cache.commit(row)
         if not plan.decode and not plan.prefill:
             made += self._finish_running()
+        made += self._end_scored()
         self._steps += 1
         return made
 
@@ -128,23 +147,20 @@ class Engine:
             self.cancel(id)
         self._running = None
         self._runner.wait()
+        self._binder.close()
 
-    def _check(self, prompt: Prompt) -> None:
-        length, total = len(prompt.token_ids), len(prompt.token_ids) + prompt.max_tokens
-        if not length:
-            raise InvalidRequest("The prompt is empty. Give at least one token.")
-        if prompt.id in self._rows:
-            raise InvalidRequest(f"A request with the id {prompt.id!r} is running already. Choose another id.")
-        if total > self.max_context:
-            raise ContextOverflow(
-                f"{length} prompt tokens and max_tokens={prompt.max_tokens} exceed the context of {self.max_context} tokens. "
-                "Shorten the prompt or lower max_tokens."
-            )
-        wrong = next((t for t in (*prompt.token_ids, *prompt.sampling.logit_bias) if not 0 <= t < self.vocabulary), None)
-        if wrong is not None:
-            raise InvalidRequest(f"Token id {wrong!r} is not in the vocabulary: allowed are 0 to {self.vocabulary - 1}.")
-        if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
-            raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
+    def _decode(self, rows: list[Sequence]) -> Steps:
+        """One more token for each row. Where masks depend on tokens that are not read yet, they are made while the device computes."""
+        if not must_wait(rows):
+            return self._start(self._runner.decode(rows))
+        work = self._runner.forward(rows)
+        made = self._start(work)
+        verdicts = self._binder.masks(rows)
+        made += [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
+        made += self._fail([(rows[line], error) for line, error in verdicts.failed])
+        self._runner.choose(work, verdicts.masks)
+        self._runner.go_on(work)
+        return made
 
     def _start(self, work: Pass) -> Steps:
         """Start a pass once the one before has run, and hand out what that one made."""
@@ -153,58 +169,91 @@ class Engine:
         return self._collect(finished)
 
     def _finish_running(self) -> Steps:
+        """Nothing can be started: read what is done, or wait for a grammar."""
+        if self._running is None:
+            self._binder.wait(LONGEST_WAIT_SECONDS)
         self._runner.wait()
         finished, self._running = self._running, None
         return self._collect(finished)
 
     def _collect(self, work: Pass | None) -> Steps:
-        if work is None or work.sampled is None:
+        if work is None:
+            return []
+        if work.scores is not None:
+            row, start = work.rows[0], work.scores_start
+            count = work.scores.chosen.shape[0]
+            row.scores[start : start + count] = read_scores(work.scores, [(row.prompt.prompt_logprobs or 0, ())] * count)
+        if work.sampled is None:
             return []
         tokens = cast("list[int]", work.sampled.tokens.tolist())
-        logprobs = _read_logprobs(work.sampled, work.rows)
-        return [
-            (row.id, self._take(row, token, logprobs.get(line)))
-            for line, (row, token) in enumerate(zip(work.rows, tokens, strict=True))
-            if not row.finished
-        ]
+        logprobs = self._read_logprobs(work)
+        lines = enumerate(zip(work.rows, tokens, strict=True))
+        return [self._take(row, token, logprobs.get(line)) for line, (row, token) in lines if not row.finished]
 
-    def _take(self, row: Sequence, token: int, logprobs: TokenLogprobs | None) -> TokenStep:
+    def _read_logprobs(self, work: Pass) -> dict[int, TokenLogprobs]:
+        """By line of the pass, for the rows that asked."""
+        if work.sampled is None or work.sampled.scores is None:
+            return {}
+        lines = work.sampled.scored_rows
+        asking = [work.rows[line].prompt.sampling for line in lines]
+        read = read_scores(work.sampled.scores, [(params.logprobs or 0, params.logprob_token_ids) for params in asking])
+        return dict(zip(lines, read, strict=True))
+
+    def _take(self, row: Sequence, token: int, logprobs: TokenLogprobs | None) -> tuple[str, TokenStep]:
         """The row's next token is known: keep it, and see whether it is the last."""
         row.pending -= 1
         if not row.pending:
             row.pending_token = None
-        first = not row.outputs
         stopped = token in row.prompt.stop_token_ids
         row.tokens.append(token)
         if row.tables or not self._cache.groups:
             self._cache.commit(row)
-        reason: FinishReason | None = "stop" if stopped else "length" if row.outputs >= row.prompt.max_tokens else None
+        try:
+            complete = not stopped and _advance(row, token)
+        except PomonaError as error:
+            return self._lost(row, error)
+        reason: FinishReason | None = "stop" if stopped or complete else "length" if row.outputs >= row.prompt.max_tokens else None
         if reason:
             self._end(row)
-        return TokenStep(
+        first = row.outputs == 1
+        return row.id, TokenStep(
             token_ids=() if stopped else (token,),
             logprobs=() if stopped or logprobs is None else (logprobs,),
             finish_reason=reason,
             cached_tokens=row.cached_tokens if first or reason else 0,
+            prompt_logprobs=tuple(row.scores) if first else (),
         )
+
+    def _last(self, row: Sequence, reason: FinishReason) -> TokenStep:
+        """The row ends without a further token."""
+        self._end(row)
+        scores = () if row.outputs else tuple(row.scores)
+        return TokenStep(finish_reason=reason, cached_tokens=row.cached_tokens, prompt_logprobs=scores)
+
+    def _end_scored(self) -> Steps:
+        """Rows that only wanted their prompts scored, and are."""
+        done = [row for row in self._only_scored if len(row.scores) == len(row.prompt.token_ids) - 1]
+        return [(row.id, self._last(row, "length")) for row in done]
+
+    def _fail(self, failures: Failures) -> Steps:
+        return [self._lost(row, error) for row, error in failures]
+
+    def _lost(self, row: Sequence, error: PomonaError) -> tuple[str, TokenStep]:
+        self._end(row)
+        return row.id, TokenStep(failure=error)
 
     def _end(self, row: Sequence) -> None:
         row.finished = True
         del self._rows[row.id]
+        self._only_scored.pop(row, None)
         self._scheduler.remove(row)
         self._runner.forget(row)
+        self._binder.forget(row)
 
 
-def _read_logprobs(sampled: Sampled, rows: list[Sequence]) -> dict[int, TokenLogprobs]:
-    """By line of the pass, for the rows that asked."""
-    if sampled.chosen is None:
-        return {}
-    chosen = cast("list[float]", sampled.chosen.tolist())
-    none: list[list[Any]] = [[]] * len(chosen)
-    ids = none if sampled.top_ids is None else cast("list[list[int]]", sampled.top_ids.tolist())
-    tops = none if sampled.top_logprobs is None else cast("list[list[float]]", sampled.top_logprobs.tolist())
-    read: dict[int, TokenLogprobs] = {}
-    for line, logprob, top_ids, top in zip(sampled.logprob_rows, chosen, ids, tops, strict=True):
-        most = rows[line].prompt.sampling.logprobs or 0
-        read[line] = TokenLogprobs(logprob=logprob, top=tuple(zip(top_ids[:most], top[:most], strict=True)))
-    return read
+def _advance(row: Sequence, token: int) -> bool:
+    """The row's constraint sees a token; whether the answer is complete with it. Raises EngineFailed."""
+    if row.constraint is None:
+        return False
+    row.constraint.advance(token)
+    return row.constraint.complete

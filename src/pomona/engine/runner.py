@@ -3,6 +3,9 @@
 A prefill pass only fills caches: its logits are never computed, since lazy evaluation stops at the last layer's keys. The
 last known token of every row is the input of a decode pass, which is the only place where tokens are chosen.
 
+Where a row's choice depends on tokens that are still on the device, a pass has two parts: `forward` is started, the host reads
+them, and `choose` adds the rest while the device works.
+
 One pass runs at a time; the next is built while it does and started as soon as it has finished. Starting earlier
 would cost a copy of every pool: MLX writes in place only when nobody can still read the old content.
 """
@@ -16,7 +19,9 @@ import mlx.nn as nn
 import numpy as np
 
 from pomona.engine.cache.model_cache import ModelCache
+from pomona.engine.grammar.masks import Masks
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
+from pomona.engine.scores import Scores, score
 from pomona.engine.sequence import Sequence
 
 SHORT_CHUNK = 128
@@ -25,11 +30,25 @@ SHORT_CHUNK = 128
 
 @dataclass(slots=True, eq=False)
 class Pass:
-    """A forward pass that was built. `sampled` is None for prefill."""
+    """A forward pass that was built. `logits` (rows, vocabulary) are there until tokens are chosen, `sampled` from then on.
+
+    `scores` are those of a prompt from token `scores_start` on; such a pass has one row.
+    """
 
     rows: list[Sequence]
-    sampled: Sampled | None = None
     written: list[mx.array] = field(default_factory=list[mx.array])
+    logits: mx.array | None = None
+    sampled: Sampled | None = None
+    scores: Scores | None = None
+    scores_start: int = 0
+
+    def take_arrays(self) -> list[mx.array]:
+        """All that must be computed, handed out once: what was written must not be held, or it could not be written in place."""
+        arrays, self.written = self.written, []
+        arrays += [] if self.logits is None else [self.logits]
+        for part in (self.sampled, self.scores):
+            arrays += part.arrays if part else []
+        return arrays
 
 
 class Runner:
@@ -50,9 +69,9 @@ class Runner:
         """Chunks that share a prefill pass: short ones of similar length. Recurrent states would see the padding."""
         if not self.batches or self._cache.recurrent:
             return [[chunk] for chunk in chunks]
-        groups: list[list[tuple[Sequence, int]]] = []
-        for chunk in sorted(chunks, key=lambda entry: -entry[1]):
-            if groups and groups[-1][0][1] <= min(SHORT_CHUNK, 2 * chunk[1]):
+        groups: list[list[tuple[Sequence, int]]] = [[chunk] for chunk in chunks if chunk[0].wants_scores]
+        for chunk in sorted((chunk for chunk in chunks if not chunk[0].wants_scores), key=lambda entry: -entry[1]):
+            if groups and groups[-1][0][1] <= min(SHORT_CHUNK, 2 * chunk[1]) and not groups[-1][0][0].wants_scores:
                 groups[-1].append(chunk)
             else:
                 groups.append([chunk])
@@ -60,27 +79,45 @@ class Runner:
 
     def decode(self, rows: list[Sequence]) -> Pass:
         """Compute each row's last token and choose the next."""
-        inputs = _input_tokens(rows)
-        logits, written = self._forward(rows, [1] * len(rows), inputs[:, None])
-        for row in rows:
-            if needs_penalties(row.prompt.sampling) and not row.penalty_slot:
+        work = self.forward(rows)
+        self.choose(work)
+        return work
+
+    def forward(self, rows: list[Sequence]) -> Pass:
+        """Compute each row's last token; `choose` is to follow."""
+        logits, written = self._forward(rows, [1] * len(rows), _input_tokens(rows)[:, None])
+        return Pass(rows, written, logits[:, -1])
+
+    def choose(self, work: Pass, masks: Masks | None = None) -> None:
+        """Choose the next tokens of a pass that `forward` made, whether or not it was started."""
+        if work.logits is None:
+            raise RuntimeError("tokens are chosen once, in a pass that decodes")
+        for row in work.rows:
+            if needs_penalties(row.prompt.sampling) and not row.penalty_slot and not row.finished:
                 self._penalties.open(row)
-        sampled = sample(logits[:, -1], rows, self._penalties)
-        if any(row.penalty_slot for row in rows):
-            written += self._penalties.count(sampled.tokens, rows)
-        for index, row in enumerate(rows):
+        work.sampled = sample(work.logits, work.rows, self._penalties, masks)
+        work.logits = None
+        if any(row.penalty_slot for row in work.rows):
+            work.written += self._penalties.count(work.sampled.tokens, work.rows)
+        for index, row in enumerate(work.rows):
             row.pending += 1
-            row.pending_token = (sampled.tokens, index)
-        return Pass(rows, sampled, written)
+            row.pending_token = (work.sampled.tokens, index)
 
     def prefill(self, chunks: list[tuple[Sequence, int]]) -> Pass:
         """Compute the next tokens of prompts."""
         rows, counts = [row for row, _ in chunks], [count for _, count in chunks]
+        starts, scoring = [row.computed for row in rows], chunks[0][0].wants_scores
         ids = np.zeros((len(rows), max(counts)), np.int32)
         for line, (row, count) in enumerate(chunks):
             ids[line, :count] = row.tokens[row.computed : row.computed + count]
-        _, written = self._forward(rows, counts, mx.array(ids))
-        return Pass(rows, None, written)
+        logits, written = self._forward(rows, counts, mx.array(ids))
+        if not scoring:
+            return Pass(rows, written)
+        start, end = starts[0], starts[0] + counts[0]
+        rows[0].scored = max(rows[0].scored, end)
+        following = mx.array(rows[0].tokens[start + 1 : end + 1])
+        scores = score(logits[0].astype(mx.float32), following, rows[0].prompt.prompt_logprobs or 0)
+        return Pass(rows, written, scores=scores, scores_start=start)
 
     def logits(self, rows: list[Sequence]) -> mx.array:
         """(rows, vocabulary) after each row's last token, computed at once."""
@@ -92,9 +129,11 @@ class Runner:
     def start(self, work: Pass) -> None:
         """Wait for the pass before, then let the device begin this one."""
         mx.synchronize()
-        arrays = work.written + (work.sampled.arrays if work.sampled else [])
-        work.written = []
-        mx.async_eval(arrays)
+        mx.async_eval(work.take_arrays())
+
+    def go_on(self, work: Pass) -> None:
+        """Let the device choose tokens, in a pass that was started before `choose`."""
+        mx.async_eval(work.take_arrays())
 
     def wait(self) -> None:
         """Wait until the pass that was started has run."""

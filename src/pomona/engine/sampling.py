@@ -12,6 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from pomona.core.generation import SamplingParams
+from pomona.engine.grammar.masks import Masks
+from pomona.engine.scores import Scores, asks_scores, score
 from pomona.engine.sequence import Sequence
 
 MASK_64 = 2**64 - 1
@@ -25,18 +27,16 @@ def uniform(seed: int, position: int) -> float:
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Sampled:
-    """What one pass chose, not read back yet. Log-probabilities are for the rows `logprob_rows` only."""
+    """What one pass chose, not read back yet. `scores` has one position for each of the rows `scored_rows`."""
 
     tokens: mx.array  # (rows,)
-    logprob_rows: tuple[int, ...] = ()
-    chosen: mx.array | None = None  # (logprob rows,)
-    top_ids: mx.array | None = None  # (logprob rows, most asked for), most likely first
-    top_logprobs: mx.array | None = None
+    scored_rows: tuple[int, ...] = ()
+    scores: Scores | None = None
 
     @property
     def arrays(self) -> list[mx.array]:
         """All that must be computed."""
-        return [a for a in (self.tokens, self.chosen, self.top_ids, self.top_logprobs) if a is not None]
+        return [self.tokens, *(self.scores.arrays if self.scores else [])]
 
 
 class PenaltyTable:
@@ -94,29 +94,36 @@ def needs_penalties(params: SamplingParams) -> bool:
     return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
 
 
-def sample(logits: mx.array, rows: ReadOnlySequence[Sequence], table: PenaltyTable) -> Sampled:
-    """Choose one token per row from `logits` (rows, vocabulary)."""
+def sample(logits: mx.array, rows: ReadOnlySequence[Sequence], table: PenaltyTable, masks: Masks | None = None) -> Sampled:
+    """Choose one token per row from `logits` (rows, vocabulary), of those that `masks` allow."""
     raw = logits.astype(mx.float32)
     params = [row.prompt.sampling for row in rows]
     changed = _add_bias(raw, params)
     if any(row.penalty_slot for row in rows):
         changed = table.apply(changed, rows)
+    if masks is not None:
+        changed = masks.apply(changed)
     tokens = mx.argmax(changed, axis=-1)
     drawn = [i for i, p in enumerate(params) if p.temperature > 0]
     if drawn:
-        picked = _draw(_take(changed, drawn), [rows[i] for i in drawn])
+        picked = _draw(_take(changed, drawn), [rows[i] for i in drawn], masked=masks is not None)
         tokens = picked if len(drawn) == len(rows) else _put(tokens, drawn, picked)
-    return _with_logprobs(raw, tokens.astype(mx.int32), params)
+    return _with_scores(raw, tokens.astype(mx.int32), params)
 
 
-def _draw(logits: mx.array, rows: ReadOnlySequence[Sequence]) -> mx.array:
+def _draw(logits: mx.array, rows: ReadOnlySequence[Sequence], *, masked: bool) -> mx.array:
     """Sampled tokens (rows,) at temperatures above 0."""
     params = [row.prompt.sampling for row in rows]
     weights = mx.softmax(logits / _column([p.temperature for p in params]), axis=-1)
     weights = _cut(weights, params)
     cumulative = mx.cumsum(weights, axis=-1)
     draws = _column([uniform(row.seed, row.outputs + row.pending) for row in rows])
-    return (cumulative <= draws * cumulative[:, -1:]).sum(axis=-1)
+    picked = (cumulative <= draws * cumulative[:, -1:]).sum(axis=-1)
+    if not masked:
+        return picked
+    # A GPU sums in blocks, so that the sums may fall by a rounding error and the place found be one without weight.
+    weight = mx.take_along_axis(weights, mx.minimum(picked, weights.shape[-1] - 1)[:, None], axis=-1)[:, 0]
+    return mx.where(weight > 0, picked, mx.argmax(weights, axis=-1))
 
 
 def _cut(weights: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.array:
@@ -155,20 +162,13 @@ def _add_bias(logits: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.
     return logits.at[mx.array(lines), mx.array(tokens)].add(mx.array(biases, dtype=mx.float32))
 
 
-def _with_logprobs(raw: mx.array, tokens: mx.array, params: ReadOnlySequence[SamplingParams]) -> Sampled:
-    asking = tuple(i for i, p in enumerate(params) if p.logprobs is not None)
+def _with_scores(raw: mx.array, tokens: mx.array, params: ReadOnlySequence[SamplingParams]) -> Sampled:
+    asking = tuple(i for i, p in enumerate(params) if asks_scores(p))
     if not asking:
         return Sampled(tokens)
-    scores = _take(raw, asking)
-    scores = scores - mx.logsumexp(scores, axis=-1, keepdims=True)
-    chosen = mx.take_along_axis(scores, _take(tokens, asking)[:, None], axis=-1)[:, 0]
     most = max(params[i].logprobs or 0 for i in asking)
-    if not most:
-        return Sampled(tokens, asking, chosen)
-    ids = mx.argpartition(-scores, most - 1, axis=-1)[:, :most]
-    best = mx.take_along_axis(scores, ids, axis=-1)
-    order = mx.argsort(-best, axis=-1)
-    return Sampled(tokens, asking, chosen, mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(best, order, axis=-1))
+    asked = [params[i].logprob_token_ids for i in asking]
+    return Sampled(tokens, asking, score(_take(raw, asking), _take(tokens, asking), most, asked))
 
 
 def _column(values: ReadOnlySequence[float]) -> mx.array:

@@ -1,11 +1,12 @@
 """Which rows compute how many tokens in the next step. Plain Python, no arrays.
 
 A step has a budget of tokens: every row that decodes takes one, prompts share the rest in chunks. Rows are admitted in order
-of arrival while there are pages for their whole prompt. When a row finds no page, a paused row is put back, else the youngest one:
-it loses its pages, keeps its tokens, and is computed again (mostly out of the prefix cache) when there is room.
+(`Sequence.order`: arrival, with a head start for their priority) while there are pages for their whole prompt. When a row finds no
+page, a paused row is put back, else the last in order: it loses its pages, keeps its tokens, and is computed again (mostly out of
+the prefix cache) when there is room.
 """
 
-from collections import deque
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,13 +35,13 @@ class Scheduler:
         self._cache = cache
         self._max_rows = min(max_rows, token_budget)
         self._token_budget = token_budget
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []  # by arrival
+        self.waiting: list[Sequence] = []  # in order, as `running` is
+        self.running: list[Sequence] = []
         self.preemptions = 0
 
     def add(self, row: Sequence) -> None:
-        """Take a new row, last in order."""
-        self.waiting.append(row)
+        """Take a new row."""
+        insort(self.waiting, row, key=_order)
 
     def remove(self, row: Sequence) -> None:
         """Forget a row and free what it holds."""
@@ -91,7 +92,7 @@ class Scheduler:
             if len(self.running) >= self._max_rows and not self._put_back_a_paused_row():
                 return
             blocks = self._cache.match(row)
-            if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress:
+            if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress and not row.wants_scores:
                 continue  # another row is computing just this beginning: wait and share it
             while not self._start(row, blocks):
                 if not self._put_back_a_paused_row():
@@ -111,8 +112,7 @@ class Scheduler:
         if not row.outputs:
             row.cached_tokens = row.computed
         self.waiting.remove(row)
-        self.running.append(row)
-        self.running.sort(key=lambda other: other.arrival)
+        insort(self.running, row, key=_order)
         return True
 
     def _put_back_a_paused_row(self) -> bool:
@@ -123,15 +123,15 @@ class Scheduler:
         return paused is not None
 
     def _schedule_prefill(self, plan: Plan, budget: int) -> None:
-        """Divide the budget: a fair chunk for each prompt in order of arrival, what is left over to the oldest."""
+        """Divide the budget: a fair chunk for each prompt in order, what is left over to the first."""
         fair = min(MIN_CHUNK, max(1, budget // 2))
         rows = [row for row in self.running if row.prefill_left > 0 and not row.paused]
         grants: list[int] = []
         for row in rows:
-            grants.append(min(row.prefill_left, fair, budget))
+            grants.append(min(_most(row), fair, budget))
             budget -= grants[-1]
         for row, grant in zip(rows, grants, strict=True):
-            extra = min(row.prefill_left - grant, budget)
+            extra = min(_most(row) - grant, budget)
             budget -= extra
             tokens = self._align(row, grant + extra)
             alone = not plan.decode and not plan.prefill
@@ -159,7 +159,7 @@ class Scheduler:
         return tokens
 
     def _make_room(self, row: Sequence, tokens: int) -> bool:
-        """Pages for `tokens` tokens of `row`, putting back younger rows if it must; False if `row` was put back itself."""
+        """Pages for `tokens` tokens of `row`, putting back rows behind it if it must; False if `row` was put back itself."""
         while not self._cache.reserve(row, tokens, windows=True):
             if self._put_back_a_paused_row():
                 continue
@@ -172,10 +172,19 @@ class Scheduler:
     def _preempt(self, row: Sequence) -> None:
         self.running.remove(row)
         self._cache.release(row)
-        self.waiting.appendleft(row)
+        insort(self.waiting, row, key=_order)
         self.preemptions += 1
 
     def _blocks_in_progress(self) -> set[bytes]:
         if self._cache.recurrent or not self._cache.share:
             return set()
         return {block for row in self.running if row.prefill_left > 0 for block in row.block_hashes[row.indexed_blocks :]}
+
+
+def _order(row: Sequence) -> tuple[int, int]:
+    return row.order
+
+
+def _most(row: Sequence) -> int:
+    """Tokens of its prompt that one step may compute."""
+    return min(row.prefill_left, row.chunk_limit) if row.wants_scores and row.chunk_limit else row.prefill_left

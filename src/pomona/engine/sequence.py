@@ -5,8 +5,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from pomona.core.generation import Prompt
+from pomona.core.generation import Priority, Prompt, TokenLogprobs
+from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
+
+HEAD_START: dict[Priority, int] = {"high": 256, "normal": 0, "low": -256}
+"""Arrivals. A low row is overtaken by at most 256 normal and 512 high rows that came after it, so it never starves."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -39,11 +43,36 @@ class Sequence:
     """mlx-lm's own caches, for models whose layers keep something that pages cannot hold."""
     penalty_slot: int = 0
     """Row of the penalty tables; 0 is the neutral one."""
+    constraint: Constraint | None = None
+    """What binds the choice of its tokens, as of the known ones."""
+    held: bool = False
+    """Its grammar is being compiled: its prompt may be computed, but no token chosen."""
+    scored: int = 0
+    """Prompt tokens whose successors have their log-probabilities, or will have by work already built."""
+    scores: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
+    """Log-probabilities of the prompt's second token and on, as far as they were read."""
+    chunk_limit: int | None = None
+    """Most tokens of one pass while its prompt is scored."""
 
     @property
     def id(self) -> str:
         """The prompt's id."""
         return self.prompt.id
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Its place among all rows: by arrival, with a head start for its priority; the lowest goes first."""
+        return self.arrival - HEAD_START[self.prompt.priority], self.arrival
+
+    @property
+    def wants_scores(self) -> bool:
+        """Part of its prompt is still to be scored."""
+        return self.prompt.prompt_logprobs is not None and self.scored < len(self.prompt.token_ids) - 1
+
+    @property
+    def reusable(self) -> int:
+        """Tokens at its beginning that may come out of the cache: not the last known one, and none that is to be scored."""
+        return self.scored if self.wants_scores else len(self.tokens) - 1
 
     @property
     def outputs(self) -> int:
@@ -58,4 +87,4 @@ class Sequence:
     @property
     def wants_decode(self) -> bool:
         """A next token can be asked for."""
-        return self.prefill_left <= 0 and not self.paused and self.outputs + self.pending < self.prompt.max_tokens
+        return self.prefill_left <= 0 and not self.paused and not self.held and self.outputs + self.pending < self.prompt.max_tokens

@@ -90,7 +90,7 @@ class ModelCache:
         if not self.share or self.opaque:
             return 0
         extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
-        hashes = row.block_hashes[: (len(row.tokens) - 1) // self.page_tokens]
+        hashes = row.block_hashes[: row.reusable // self.page_tokens]
         return next((blocks for blocks in range(self._leading(hashes), 0, -1) if self._is_complete(hashes[:blocks])), 0)
 
     def adopt(self, row: Sequence, blocks: int) -> None:

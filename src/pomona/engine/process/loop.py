@@ -54,7 +54,7 @@ class Stepping(Protocol):
         ...
 
     def step(self) -> list[tuple[str, TokenStep]]:
-        """One step: what it made, by row."""
+        """One step: what it made, by row, and which rows were lost (`TokenStep.failure`)."""
         ...
 
     def stats(self) -> Stats:
@@ -136,10 +136,14 @@ class DeviceLoop:
             self._send(Heartbeat(self._engine.stats()))
 
     def _step(self) -> None:
-        rows = [Row.of(row_id, step) for row_id, step in self._engine.step()]
-        self._alive.difference_update(row.id for row in rows if row.finish_reason)
+        made = self._engine.step()
+        rows = [Row.of(row_id, step) for row_id, step in made if step.failure is None]
+        self._alive.difference_update(row_id for row_id, step in made if step.finish_reason or step.failure)
         if rows or time.monotonic() >= self._sent_at + QUIET_STEP_SECONDS:
             self._send(Step(rows, self._engine.stats()))
+        for row_id, step in made:
+            if step.failure is not None:
+                self._channel.send(Refused(row_id, step.failure.code, step.failure.message))
 
     def _send(self, message: Step | Heartbeat) -> None:
         self._channel.send(message)
