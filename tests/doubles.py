@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from pomona.core.errors import ModelNotFound, PomonaError
 from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, TokenText, Usage
@@ -71,9 +72,10 @@ class ScriptedGenerator:
 
 @dataclass(slots=True)
 class FixedDirectory:
-    """A ModelDirectory of given cards."""
+    """A ModelDirectory of given cards. The first one stands in for names that match the pattern `stands_in`."""
 
     cards: list[ModelCard]
+    stands_in: str = ""
 
     def models(self) -> list[ModelCard]:
         """The cards."""
@@ -82,6 +84,8 @@ class FixedDirectory:
     def find(self, name: str) -> ModelCard:
         """The card of that name."""
         found = next((card for card in self.cards if card.id == name), None)
+        if found is None and fnmatchcase(name, self.stands_in):
+            found = self.cards[0]
         if found is None:
             names = ", ".join(repr(card.id) for card in self.cards)
             raise ModelNotFound(f"There is no model {name!r} here. Available: {names}.", param="model")

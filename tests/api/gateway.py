@@ -87,7 +87,7 @@ class Gateway:
         assert self.generator.running == 0
         self.generator.reset(answer("Hello", " world"))
         self.status.reports = (READY,)
-        self.directory.cards = list(CARDS)
+        self.directory.cards, self.directory.stands_in = list(CARDS), ""
 
     def call(self, work: Coroutine[object, object, T]) -> T:
         """Run `work` in the gateway's loop and wait for it."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from pomona.core.generation import Finished, GenerateRequest, SamplingParams, Started, TextDelta, TokenText, Usage
+from pomona.core.generation import Finished, GenerateRequest, ReasoningOptions, SamplingParams, Started, TextDelta, TokenText, Usage
 from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
 from pomona.core.status import ModelCard
 from tests.api.gateway import MODEL, Gateway
@@ -166,7 +166,8 @@ def test_all_sampling_fields_reach_the_generator(gateway: Gateway) -> None:
         max_tokens=6,
         stop=("\n\n", "END"),
         ignore_eos=True,
-        template_options={"reasoning_effort": "none", "enable_thinking": False, "style": "brief"},
+        template_options={"style": "brief"},
+        reasoning=ReasoningOptions(enabled=False, effort="none"),
     )
 
 
@@ -206,7 +207,7 @@ def test_a_conversation_with_all_roles_parts_and_tool_calls(gateway: Gateway) ->
     body = {"model": MODEL, "messages": messages, "tools": tools, "tool_choice": "auto", "parallel_tool_calls": True}
     assert gateway.http().post("/v1/chat/completions", json=body).status_code == 200
     seen = gateway.generator.seen[0]
-    assert seen.tools == (ToolDefinition(name="weather", description="Now", parameters={"type": "object"}),)
+    assert seen.tools == (ToolDefinition(name="weather", description="Now", parameters={"type": "object"}, strict=True),)
     assert seen.messages == (
         Message(role="developer", content=(TextPart(text="Be brief."),)),
         Message(role="system", content=(TextPart(text="Be "), TextPart(text="kind."))),
@@ -214,7 +215,7 @@ def test_a_conversation_with_all_roles_parts_and_tool_calls(gateway: Gateway) ->
         Message(
             role="assistant",
             tool_calls=(ToolCall(id="call_1", name="weather", arguments='{"city":"Rome"}'),),
-            extra={"reasoning_content": "Rome it is."},
+            reasoning="Rome it is.",
         ),
         Message(role="tool", content=(TextPart(text="sunny"),), tool_call_id="call_1"),
         Message(role="assistant", content=(TextPart(text="No."),), tool_calls=(ToolCall(id="call_old", name="old", arguments="{}"),)),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomona.core.generation import Finished, GenerateRequest, Started, TextDelta, TokenText, Usage
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, PromptScored, Started, TextDelta, TokenText, Usage
 from tests.api.gateway import MODEL, Gateway
 from tests.doubles import Script, answer
 
@@ -82,3 +82,78 @@ def test_log_probabilities_with_offsets_into_the_text(gateway: Gateway) -> None:
     found = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
     assert [offset for each in found for offset in each.text_offset or ()] == whole.text_offset
     assert [token for each in found for token in each.tokens or ()] == whole.tokens
+
+
+def token(text: str, logprob: float) -> TokenText:
+    return TokenText(token_id=len(text), text=text, bytes=text.encode(), logprob=logprob)
+
+
+def scored(*rest: TokenText, first: str = "Say", text: str = "Hi") -> list[GenerateEvent]:
+    """An answer of one token to a prompt that is scored too."""
+    end = Finished(reason="length", usage=Usage(prompt_tokens=1 + len(rest), completion_tokens=1))
+    return [
+        Started(prompt_tokens=1 + len(rest)),
+        PromptScored(first=first, rest=rest),
+        TextDelta(text=text, logprobs=(token(text, -2.0),)),
+        end,
+    ]
+
+
+@pytest.mark.parametrize(("first", "offset"), [("Say", 3), ("<s>", 0)])
+def test_the_log_probabilities_of_a_repeated_prompt(gateway: Gateway, first: str, offset: int) -> None:
+    rest = (token(":", -0.5), token(" ", -0.25)) if first == "Say" else (token("Say", -1.0), token(": ", -0.5))
+    gateway.generator.script = scored(*rest, first=first)
+    client = gateway.openai()
+    choice = client.completions.create(model=MODEL, prompt="Say: ", echo=True, logprobs=0, max_tokens=1).choices[0]
+    assert gateway.generator.seen[0].prompt_logprobs == 0
+    assert choice.text == "Say: Hi"
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens == [first, rest[0].text, rest[1].text, "Hi"]
+    assert choice.logprobs.token_logprobs == [None, rest[0].logprob, rest[1].logprob, -2.0]
+    assert choice.logprobs.text_offset == [0, offset, offset + len(rest[0].text), 5]
+    chunks = list(client.completions.create(model=MODEL, prompt="Say: ", echo=True, logprobs=0, max_tokens=1, stream=True))
+    found = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
+    assert [each for part in found for each in part.text_offset or ()] == choice.logprobs.text_offset
+    assert "".join(chunk.choices[0].text for chunk in chunks) == choice.text
+
+
+def test_a_prompt_can_be_scored_without_any_answer(gateway: Gateway) -> None:
+    end = Finished(reason="length", usage=Usage(prompt_tokens=2))
+    gateway.generator.script = [Started(prompt_tokens=2), PromptScored(first="Say", rest=(token(": ", -0.5),)), end]
+    found = gateway.openai().completions.create(model=MODEL, prompt="Say: ", echo=True, logprobs=3, max_tokens=0)
+    assert (gateway.generator.seen[0].max_tokens, gateway.generator.seen[0].prompt_logprobs) == (0, 3)
+    assert (found.choices[0].text, found.choices[0].finish_reason) == ("Say: ", "length")
+    assert found.choices[0].logprobs is not None
+    assert found.choices[0].logprobs.token_logprobs == [None, -0.5]
+
+
+def test_echo_without_scores_can_be_all_that_is_wanted(gateway: Gateway) -> None:
+    gateway.generator.script = [*scored(token(": ", -0.5))[:2], Finished(reason="length", usage=Usage(prompt_tokens=2))]
+    found = gateway.openai().completions.create(model=MODEL, prompt="Say: ", echo=True, max_tokens=0)
+    assert (found.choices[0].text, found.choices[0].logprobs) == ("Say: ", None)
+
+
+def test_prompts_of_ids_are_repeated_as_text(gateway: Gateway) -> None:
+    found = gateway.openai().completions.create(model=MODEL, prompt=[[2, 1], [3]], echo=True, n=2)
+    assert [choice.text for choice in found.choices] == ["xx xHello world"] * 2 + ["xxxHello world"] * 2
+
+
+def test_the_best_of_several_candidates_are_given(gateway: Gateway) -> None:
+    scores = {"0": (-1.0, -3.0), "1": (-0.5,), "2": (-1.0, -0.2), "3": ()}
+
+    def candidate(request: GenerateRequest) -> Script:
+        name = request.id[-1]
+        deltas = [TextDelta(text=name, logprobs=(token(name, each),)) for each in scores[name]]
+        return [Started(prompt_tokens=2), *deltas, Finished(reason="stop", usage=Usage(prompt_tokens=2, completion_tokens=len(deltas)))]
+
+    gateway.generator.choose = candidate
+    found = gateway.openai().completions.create(model=MODEL, prompt="x", n=2, best_of=4)
+    assert [(choice.index, choice.text, choice.logprobs) for choice in found.choices] == [(0, "1", None), (1, "22", None)]
+    assert {request.sampling.logprobs for request in gateway.generator.seen} == {0}
+    assert found.usage is not None
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (2, 5)
+
+
+def test_a_gap_before_a_suffix_is_filled(gateway: Gateway) -> None:
+    gateway.openai().completions.create(model=MODEL, prompt="def f(", suffix="): pass")
+    assert (gateway.generator.seen[0].text, gateway.generator.seen[0].suffix) == ("def f(", "): pass")

@@ -26,6 +26,7 @@ from tests.api.gateway import MODEL, Gateway
 CHAT: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}]}
 TEXT: Mapping[str, object] = {"model": MODEL, "prompt": "Hello?"}
 INVALID, UNSUPPORTED = "invalid_request", "unsupported_parameter"
+TWO_TOOLS = [{"type": "function", "function": {"name": "f"}}, {"type": "custom", "custom": {"name": "g"}}]
 
 
 def message(**fields: object) -> dict[str, object]:
@@ -71,12 +72,25 @@ BAD_CHATS: list[tuple[dict[str, object], str, str | None, str]] = [
     ({"continue_final_message": True}, INVALID, "continue_final_message", "'user'"),
     ({"tools": [{"type": "function"}]}, UNSUPPORTED, "tools[0]", "'function'"),
     ({"tools": [{"type": "web_search"}]}, UNSUPPORTED, "tools[0]", "'web_search'"),
-    ({"tool_choice": "required"}, UNSUPPORTED, "tool_choice", "'auto' and 'none' are honoured"),
-    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, UNSUPPORTED, "tool_choice", "cannot be forced"),
+    ({"tool_choice": "required"}, INVALID, "tool_choice", "needs tools"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, INVALID, "tool_choice", "this request has none"),
+    ({"tool_choice": {"type": "function"}}, INVALID, "tool_choice", "names no tool"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": []}}}, INVALID, "tool_choice", "is empty"),
+    ({"tool_choice": {"allowed_tools": {"mode": "maybe"}}}, INVALID, "tool_choice.allowed_tools.mode", "'auto' or 'required'"),
+    ({"tools": TWO_TOOLS, "tool_choice": {"type": "custom", "custom": {"name": "h"}}}, INVALID, "tool_choice", "has 'f', 'g'"),
+    ({"tools": [TWO_TOOLS[0], TWO_TOOLS[0]]}, INVALID, "tools", "tools[1] is a second tool of the name 'f'"),
     ({"tool_choice": "always"}, INVALID, "tool_choice", "tool_choice = 'always' should be 'none', 'auto' or 'required'"),
-    ({"functions": [{"name": "f"}]}, UNSUPPORTED, "functions", "send tools"),
-    ({"response_format": {"type": "json_schema", "json_schema": {}}}, UNSUPPORTED, "response_format", "'text' is honoured"),
-    ({"response_format": {"type": "json_object"}}, UNSUPPORTED, "response_format", "'json_object'"),
+    ({"functions": [{"name": "f"}], "tools": TWO_TOOLS}, INVALID, "functions", "Send tools only"),
+    ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, INVALID, "function_call", "has 'f'"),
+    ({"response_format": {"type": "yaml"}}, UNSUPPORTED, "response_format", "'json_schema', 'regex'"),
+    ({"response_format": {"type": "json_schema"}}, INVALID, "response_format.json_schema", "needs a field 'json_schema'"),
+    ({"response_format": {"type": "regex"}}, INVALID, "response_format.pattern", "a regular expression"),
+    ({"response_format": {"type": "choice", "choices": []}}, INVALID, "response_format.choices", "a list of strings"),
+    ({"response_format": {"type": "lark"}}, INVALID, "response_format.grammar", "a Lark grammar"),
+    ({"response_format": {"type": "xml_schema"}}, INVALID, "response_format.schema", "a JSON Schema of the elements"),
+    ({"guided_regex": "a", "guided_choice": ["b"]}, INVALID, "guided_choice", "guided_regex and guided_choice"),
+    ({"reasoning": {"max_tokens": -1}}, INVALID, "reasoning.max_tokens", "greater than or equal to 0"),
+    ({"thinking": {"type": "sometimes"}}, INVALID, "thinking.type", "'enabled', 'disabled' or 'adaptive'"),
     ({"audio": {"voice": "alloy"}, "modalities": ["audio"]}, UNSUPPORTED, "audio", "answer in text"),
 ]
 BAD_COMPLETIONS: list[tuple[dict[str, object], str, str | None, str]] = [
@@ -87,10 +101,11 @@ BAD_COMPLETIONS: list[tuple[dict[str, object], str, str | None, str]] = [
     ({"prompt": [1, "a"]}, INVALID, "prompt[1]", "prompt[1] = 'a' should be a valid integer"),
     ({"prompt": [-1]}, INVALID, "prompt[0]", "prompt[0] = -1"),
     ({"prompt": ["a", "b"], "n": 65}, INVALID, "n", "130 choices; one request has up to 128"),
-    ({"suffix": "end"}, UNSUPPORTED, "suffix", "suffix = 'end' is not supported"),
-    ({"best_of": 2}, UNSUPPORTED, "best_of", "must equal n, which is 1"),
-    ({"echo": True, "logprobs": 1}, UNSUPPORTED, "echo", "either echo or logprobs"),
-    ({"echo": True, "prompt": [1]}, UNSUPPORTED, "echo", "no text to repeat"),
+    ({"suffix": "end", "prompt": [1]}, INVALID, "suffix", "needs a prompt of text"),
+    ({"best_of": 2, "n": 3}, INVALID, "best_of", "best_of = 2 is less than n = 3"),
+    ({"best_of": 2, "stream": True}, INVALID, "best_of", "cannot be streamed"),
+    ({"max_tokens": 0}, INVALID, "max_tokens", "allowed where echo is true"),
+    ({"max_tokens": -1}, INVALID, "max_tokens", "greater than or equal to 0"),
 ]
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as some
 
 from pomona.core.errors import InvalidRequest
 from pomona.server.bodies import parse_body
-from pomona.server.openai.decode import Call, decode_chat, decode_completion
+from pomona.server.openai.call import Call
+from pomona.server.openai.chat.decode import decode_chat
+from pomona.server.openai.completions.decode import decode_completion
 from pomona.server.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest
 from tests.api.gateway import CARDS
 

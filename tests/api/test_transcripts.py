@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from pomona.core.errors import EngineFailed
-from pomona.core.generation import Finished, Started, TextDelta, TokenText, Usage
+from pomona.core.generation import (
+    Finished,
+    PromptScored,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    TokenText,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallStarted,
+    Usage,
+)
 from tests.api.gateway import MODEL, Gateway
 from tests.doubles import Script, answer
 
@@ -19,12 +30,48 @@ SCORED = [
     TextDelta(text="Hi", logprobs=(TOKEN,)),
     Finished(reason="length", usage=Usage(prompt_tokens=1, completion_tokens=1)),
 ]
+SCORED_PROMPT = [
+    Started(prompt_tokens=2),
+    PromptScored(first="Say", rest=(TokenText(token_id=2, text=": ", bytes=b": ", logprob=-1.5, top=(TOKEN,)),)),
+    TextDelta(text="Hi", logprobs=(TOKEN,)),
+    Finished(reason="length", usage=Usage(prompt_tokens=2, completion_tokens=1)),
+]
+CALLS = [
+    Started(prompt_tokens=5),
+    ReasoningDelta(text="The weather, then"),
+    ReasoningDelta(text=" code."),
+    TextDelta(text="Let me see."),
+    ToolCallStarted(index=0, id="call_a", name="weather"),
+    ToolCallDelta(index=0, arguments='{"city":'),
+    ToolCallDelta(index=0, arguments='"Rome"}'),
+    ToolCallFinished(index=0),
+    ToolCallStarted(index=1, id="call_b", name="python"),
+    ToolCallDelta(index=1, arguments='{"input": "print('),
+    ToolCallDelta(index=1, arguments='\\"hi\\")'),
+    ToolCallDelta(index=1, arguments='"}'),
+    ToolCallFinished(index=1),
+    Finished(
+        reason="tool_calls",
+        usage=Usage(prompt_tokens=5, cached_tokens=2, completion_tokens=9, reasoning_tokens=3),
+        warnings=("A third call could not be read.",),
+    ),
+]
+OLD_CALL = [CALLS[0], *CALLS[4:8], Finished(reason="tool_calls", usage=Usage(prompt_tokens=5, completion_tokens=4))]
+TOOLS: Mapping[str, object] = {
+    **CHAT,
+    "tools": [{"type": "function", "function": {"name": "weather"}}, {"type": "custom", "custom": {"name": "python"}}],
+}
 CASES: dict[str, tuple[str, Mapping[str, object], Script]] = {
     "chat": ("chat/completions", CHAT, answer("Grüße", ' "🍎"\n')),
     "chat-usage": ("chat/completions", {**CHAT, "stream_options": {"include_usage": True}}, answer("Hi", prompt_tokens=4, cached_tokens=3)),
     "chat-logprobs": ("chat/completions", {**CHAT, "logprobs": True, "top_logprobs": 1}, SCORED),
     "chat-empty": ("chat/completions", CHAT, answer()),
     "chat-error": ("chat/completions", CHAT, [*answer("Hi")[:2], EngineFailed("The engine died. It is being restarted: send it again.")]),
+    "chat-calls": ("chat/completions", {**TOOLS, "service_tier": "fast", "stream_options": {"include_usage": True}}, CALLS),
+    "chat-function-call": ("chat/completions", {**CHAT, "functions": [{"name": "weather"}]}, OLD_CALL),
+    "chat-choices": ("chat/completions", {**CHAT, "n": 2}, answer("Hi")),
+    "completion-prompt-logprobs": ("completions", {"prompt": "Say: ", "echo": True, "logprobs": 1}, SCORED_PROMPT),
+    "completion-error": ("completions", {"prompt": "p"}, [*answer("Hi")[:2], EngineFailed("The engine died. Send it again.")]),
     "completion": ("completions", {"prompt": "Say: ", "echo": True}, answer("Hi", " you")),
     "completion-usage": ("completions", {"prompt": "p", "stream_options": {"include_usage": True}}, answer("Hi")),
     "completion-logprobs": ("completions", {"prompt": "p", "logprobs": 1}, SCORED),

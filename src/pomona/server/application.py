@@ -18,8 +18,8 @@ from pomona.server.describing import document_of
 from pomona.server.drain import Drain
 from pomona.server.errors import ErrorBorder, answer_http_error, answer_pomona_error
 from pomona.server.middleware import BodyLimit, RequestId
-from pomona.server.openai.chat import chat_routes
-from pomona.server.openai.completions import completion_routes
+from pomona.server.openai.chat.routes import chat_routes
+from pomona.server.openai.completions.routes import completion_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.recording import Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Services

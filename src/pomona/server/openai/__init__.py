@@ -1,5 +1,5 @@
 """The OpenAI API.
 
-Owns: its bodies (`wire.py`), the way from body to request (`decode.py`) and from events to answer (`encode.py`), one file per resource.
-Does not own: other vendors' shapes, generation. Start reading at `chat.py`.
+Owns: its bodies (`wire.py`), what its answering resources share (`call.py`, `answer.py`, `formats.py`), one package or file a resource.
+Does not own: other vendors' shapes, generation. Start reading at `chat/routes.py`.
 """

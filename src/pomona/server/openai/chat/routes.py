@@ -6,13 +6,16 @@ from starlette.responses import Response
 
 from pomona.server.bodies import read_body
 from pomona.server.describing import described
-from pomona.server.openai.answer import answer
-from pomona.server.openai.decode import decode_chat, new_id
-from pomona.server.openai.encode import ChatChunks
-from pomona.server.openai.wire import ChatCompletionRequest
+from pomona.server.openai.answer import Form, answer
+from pomona.server.openai.call import new_id
+from pomona.server.openai.chat.choices import ChatChoices
+from pomona.server.openai.chat.chunks import ChatChunks
+from pomona.server.openai.chat.decode import decode_chat
+from pomona.server.openai.wire import ChatCompletion, ChatCompletionRequest
 from pomona.server.services import Services
 
 ENDPOINT = "chat.completions"
+FORM = Form(whole="chat.completion", chunk="chat.completion.chunk", chunks=ChatChunks, choices=ChatChoices)
 
 
 def chat_routes(services: Services) -> APIRouter:
@@ -25,7 +28,7 @@ def chat_routes(services: Services) -> APIRouter:
             body = await read_body(request, ChatCompletionRequest)
             card = services.directory.find(body.model)
             call = decode_chat(body, call_id, card)
-        return await answer(services, request, ENDPOINT, call, ChatChunks(call))
+        return await answer(services, request, ENDPOINT, call, FORM)
 
     routes.add_api_route(
         "/v1/chat/completions",
@@ -33,6 +36,6 @@ def chat_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer a conversation",
-        openapi_extra=described(body=ChatCompletionRequest, streams=True),
+        openapi_extra=described(body=ChatCompletionRequest, answer=ChatCompletion, streams=True),
     )
     return routes
