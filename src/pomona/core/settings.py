@@ -162,6 +162,18 @@ class AnthropicSettings(Section):
     )
 
 
+class ResponsesSettings(Section):
+    """OpenAI's Responses API."""
+
+    store_bytes: int = Field(
+        default=256 * 2**20, ge=0, le=2**40, description="Memory for stored responses in bytes; the least recently used go first."
+    )
+    store_seconds: float = Field(default=86400.0, gt=0, le=10**8, description="A stored response is kept this long at most.")
+    max_background: int = Field(
+        default=64, ge=0, le=10_000, description="Most responses that are made in the background at a time; one more is refused with 503."
+    )
+
+
 class LoggingSettings(Section):
     """What is logged, and how."""
 
@@ -179,6 +191,7 @@ class Settings(Section):
     access: AccessSettings = AccessSettings()
     limits: LimitsSettings = LimitsSettings()
     anthropic: AnthropicSettings = AnthropicSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     logging: LoggingSettings = LoggingSettings()
 
 
