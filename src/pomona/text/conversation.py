@@ -1,24 +1,19 @@
-"""Messages as chat templates want them. Templates disagree, and say so nowhere; so each is tried out once.
-
-Source of the method: the trial renderings of llama.cpp's minja (`chat-template.hpp`), which knows the same disagreements.
-"""
+"""Messages as one chat template wants them. How it wants them is a Style, which `text.styles` finds out."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
-from pomona.core.messages import Message, Role, TextPart, ToolCall, ToolDefinition
+from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
 
 Fields = dict[str, object]
-Trial = Callable[[Sequence[Fields], Sequence[Fields]], str | None]
-"""Renders messages and tools; None where the template refuses them."""
 Arguments = Literal["object", "text"]
 Empty = Literal["null", "empty", "absent"]
-MARK, KEY, VALUE, TOOL = "pomona mark", "pomona_key", "pomona_value", "pomona_tool"
+Thoughts = Literal["", "reasoning_content", "reasoning", "thinking", "thought", "part", "tags"]
 SHORT_ID_LENGTH = 9
+SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +26,16 @@ class Style:
     """Roles whose content the template leaves out in silence."""
     developer: bool = False
     """The template has a developer role; others get such messages as system messages."""
+    many_system: bool = True
+    """Several system messages may begin a conversation. Others get them as one."""
+    in_place: bool = True
+    """A system message may come later. Others get it as text of a user's turn, at the same place, between `<system>` tags."""
     tools: bool = True
     """The template shows tool definitions."""
     calls: bool = True
     """The template shows the calls that an assistant message made."""
+    parallel_calls: bool = True
+    """A message may make several calls. Others get a message for each, with its result behind it."""
     arguments: Arguments = "object"
     empty: Empty = "null"
     """The content of a message that only calls tools."""
@@ -42,18 +43,15 @@ class Style:
     """A message may have text and calls. Others would lose the calls, so the text goes."""
     short_call_ids: bool = False
     """Call ids must have nine letters or digits (Mistral)."""
+    thoughts: Thoughts = ""
+    """The field that an old thought belongs into, a part of the content, tags in it, or nothing: the template leaves thoughts out."""
+    thoughts_beside_text: bool = True
+    """A message with calls may have both a thought and text. Others would be refused, so the thought goes."""
+    thought_tags: tuple[str, str] = ("", "")
 
 
-def find_style(source: str, trial: Trial) -> Style:
-    """Try the template out on small conversations."""
-    style = Style(developer="'developer'" in source or '"developer"' in source)
-    style = _with_content(style, "user", trial)
-    shown = trial(message_fields([_message("user")], style), TOOLS) or ""
-    style = replace(style, tools=TOOL in shown)
-    style = _with_calls(style, trial, shown.count("None"))
-    for role in ("system", "assistant", "tool"):
-        style = _with_content(style, role, trial)
-    return style
+WriteCalls = Callable[[Sequence[ToolCall]], str]
+"""Calls as text, for templates that have no place for them."""
 
 
 def tool_fields(tools: Sequence[ToolDefinition]) -> list[Fields]:
@@ -64,10 +62,14 @@ def tool_fields(tools: Sequence[ToolDefinition]) -> list[Fields]:
     ]
 
 
-def message_fields(messages: Sequence[Message], style: Style) -> list[Fields]:
+def message_fields(messages: Sequence[Message], style: Style, write_calls: WriteCalls | None = None) -> list[Fields]:
     """Messages as a template of this style wants them. Tool results learn the name of the tool from the call."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
-    return [_fields(message, style, names) for message in messages]
+    if not style.calls and write_calls is not None:
+        messages = [_with_written_calls(message, write_calls) for message in messages]
+    if not style.parallel_calls:
+        messages = _one_call_each(messages)
+    return [_fields(message, style, names) for message in _system_in_place(messages, style)]
 
 
 def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
@@ -78,6 +80,8 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
         fields["content"] = [{"type": "text", "text": part.text} for part in message.content] if role in style.parts else message.text
     elif style.empty != "absent":
         fields["content"] = None if style.empty == "null" else ""
+    if message.reasoning and message.role == "assistant" and style.thoughts:
+        _add_thought(fields, message, style)
     if message.tool_calls:
         fields["tool_calls"] = [_call_fields(call, style) for call in message.tool_calls]
     name = message.name or (names.get(message.tool_call_id) if message.tool_call_id else None)
@@ -86,6 +90,19 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
     if message.tool_call_id:
         fields["tool_call_id"] = _call_id(message.tool_call_id, style)
     return fields
+
+
+def _add_thought(fields: Fields, message: Message, style: Style) -> None:
+    if message.tool_calls and fields.get("content") and not style.thoughts_beside_text:
+        return
+    if style.thoughts == "tags":
+        begin, end = style.thought_tags
+        fields["content"] = f"{begin}\n{message.reasoning}\n{end}\n\n{message.text}"
+    elif style.thoughts == "part":
+        text: list[Fields] = [{"type": "text", "text": message.text}] if message.text else []
+        fields["content"] = [{"type": "thinking", "thinking": message.reasoning}, *text]
+    else:
+        fields[style.thoughts] = message.reasoning
 
 
 def _call_fields(call: ToolCall, style: Style) -> Fields:
@@ -108,65 +125,67 @@ def _call_id(call_id: str, style: Style) -> str:
     return hashlib.sha256(call_id.encode()).hexdigest()[:SHORT_ID_LENGTH]
 
 
-def _with_content(style: Style, role: Role, trial: Trial) -> Style:
-    """A string is what most templates want; a list of parts only where a string does not come through."""
-    messages = {
-        "user": [_message("user", MARK)],
-        "system": [_message("system", MARK), _message("user")],
-        "assistant": [_message("user"), _message("assistant", MARK), _message("user")],
-        "tool": [_message("user"), _message("assistant", "", CALL), _message("tool", MARK)],
-    }[role]
-    plain = trial(message_fields(messages, style), TOOLS)
-    if _shows_text(plain):
-        return style
-    with_parts = replace(style, parts=style.parts | {role})
-    if _shows_text(trial(message_fields(messages, with_parts), TOOLS)):
-        return with_parts
-    return style if plain is None else replace(style, lost=style.lost | {role})
+def _with_written_calls(message: Message, write_calls: WriteCalls) -> Message:
+    if not message.tool_calls:
+        return message
+    return replace(message, content=(TextPart(text=message.text + write_calls(message.tool_calls)),), tool_calls=())
 
 
-def _with_calls(style: Style, trial: Trial, nones: int) -> Style:
-    """The first form of calls that comes through; objects as arguments and null as content come first, as OpenAI has them.
-
-    `nones` counts the word None in the template's own text.
-    """
-    for short, arguments, empty in itertools.product((False, True), get_args(Arguments), get_args(Empty)):
-        candidate = replace(style, short_call_ids=short, arguments=arguments, empty=empty)
-        if _shows_call(_try_call("", candidate, trial), nones):
-            shown = _try_call(MARK, candidate, trial)
-            return replace(candidate, text_beside_calls=_shows_call(shown, nones))
-    return replace(style, calls=False, empty="empty")
-
-
-def _try_call(text: str, style: Style, trial: Trial) -> str | None:
-    return trial(message_fields([_message("user"), _message("assistant", text, CALL), _message("tool", "done")], style), TOOLS)
-
-
-def _shows_text(rendered: str | None) -> bool:
-    """A list printed as Python would show the text in quotes."""
-    return rendered is not None and MARK in rendered and f"'{MARK}'" not in rendered
-
-
-def _shows_call(rendered: str | None, nones: int) -> bool:
-    """Neither Python's way of printing an object, nor JSON inside a JSON string, nor a printed None."""
-    if rendered is None or VALUE not in rendered or rendered.count("None") > nones:
-        return False
-    return f"'{KEY}'" not in rendered and f'\\"{KEY}' not in rendered
+def _one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """Each call in a message of its own, followed by its result. Text and thought stay with the first."""
+    if all(len(message.tool_calls) < 2 for message in messages):
+        return list(messages)
+    spread: list[Message] = []
+    waiting: dict[str, int] = {}
+    for message in messages:
+        if len(message.tool_calls) > 1:
+            for turn, call in enumerate(message.tool_calls):
+                waiting[call.id] = len(spread)
+                only = replace(message, tool_calls=(call,))
+                spread.append(only if turn == 0 else replace(only, content=(), reasoning=""))
+        elif message.role == "tool" and message.tool_call_id in waiting:
+            place = waiting.pop(message.tool_call_id) + 1
+            spread.insert(place, message)
+            waiting = {call: index + (index >= place) for call, index in waiting.items()}
+        else:
+            spread.append(message)
+    return spread
 
 
-def _message(role: Role, text: str = "Hello", *calls: ToolCall) -> Message:
-    return Message(
-        role=role, content=(TextPart(text=text),) if text else (), tool_calls=calls, tool_call_id=CALL.id if role == "tool" else None
-    )
+def _system_in_place(messages: Sequence[Message], style: Style) -> list[Message]:
+    """System messages where the template takes them. None is moved: that would change the beginning, which the cache keeps."""
+    leading = next((index for index, message in enumerate(messages) if message.role not in SYSTEM_ROLES), len(messages))
+    first = list(messages[:leading])
+    if len(first) > 1 and not style.many_system:
+        first = [replace(first[0], content=(TextPart(text="\n\n".join(message.text for message in first)),))]
+    if style.in_place or not any(message.role in SYSTEM_ROLES for message in messages[leading:]):
+        return [*first, *messages[leading:]]
+    return [*first, *_as_user_text(messages[leading:])]
 
 
-CALL = ToolCall(id="call_0123456789abcdef", name=TOOL, arguments=json.dumps({KEY: VALUE}))
-TOOLS = tool_fields(
-    [
-        ToolDefinition(
-            name=TOOL,
-            description="A tool.",
-            parameters={"type": "object", "properties": {"word": {"type": "string", "description": "A word."}}, "required": ["word"]},
-        )
-    ]
-)
+def _as_user_text(messages: Sequence[Message]) -> list[Message]:
+    """Later system messages as text of the user's turn beside them, since many templates want turns to alternate."""
+    turns: list[Message] = []
+    waiting = ""
+    for message in messages:
+        if message.role in SYSTEM_ROLES:
+            text = f"<system>\n{message.text}\n</system>"
+            if turns and turns[-1].role == "user":
+                turns[-1] = _with_text(turns[-1], f"{turns[-1].text}\n\n{text}")
+            else:
+                waiting = f"{waiting}\n\n{text}" if waiting else text
+        elif waiting and message.role == "user":
+            turns.append(_with_text(message, f"{waiting}\n\n{message.text}"))
+            waiting = ""
+        else:
+            turns += [*_user_turn(waiting), message]
+            waiting = ""
+    return [*turns, *_user_turn(waiting)]
+
+
+def _with_text(message: Message, text: str) -> Message:
+    return replace(message, content=(TextPart(text=text),))
+
+
+def _user_turn(text: str) -> list[Message]:
+    return [Message(role="user", content=(TextPart(text=text),))] if text else []

@@ -12,9 +12,10 @@ import jinja2
 
 from pomona.core.errors import ConfigurationError, InvalidRequest, ModelUnusable, UnsupportedField
 from pomona.core.messages import Message, ToolDefinition
-from pomona.text.conversation import Fields, Style, find_style, message_fields, tool_fields
+from pomona.text.conversation import Fields, Style, WriteCalls, message_fields, tool_fields
 from pomona.text.sandbox import FAILURES, LimitReached, Limits, TemplateRefusal, compile_template, free_variables, render
 from pomona.text.special_tokens import Json, read_json
+from pomona.text.styles import find_style
 
 NO_OPTIONS: Mapping[str, object] = {}
 RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
@@ -31,6 +32,8 @@ class Conversation:
     tools: Sequence[ToolDefinition] = ()
     options: Mapping[str, object]
     continue_last_message: bool = False
+    write_calls: WriteCalls | None = None
+    """Writes calls as text for templates that have no place for them."""
 
 
 class ChatTemplate:
@@ -55,9 +58,19 @@ class ChatTemplate:
     def render(self, conversation: Conversation) -> str:
         """The prompt as text. Raises InvalidRequest, where the template refuses the conversation with the template's own message."""
         _check(conversation)
-        name = "tool_use" if conversation.tools and "tool_use" in self._named else "default"
-        template = self._named.get(name) or next(iter(self._named.values()))
-        return template.render(conversation)
+        return self._of(with_tools=bool(conversation.tools)).render(conversation)
+
+    def source(self, *, with_tools: bool) -> str:
+        """The Jinja source of the template that requests with or without tools use."""
+        return self._of(with_tools=with_tools).source
+
+    def variables(self, *, with_tools: bool) -> frozenset[str]:
+        """What that template reads and does not set: the options that it knows."""
+        return self._of(with_tools=with_tools).free
+
+    def _of(self, *, with_tools: bool) -> "_Template":
+        name = "tool_use" if with_tools and "tool_use" in self._named else "default"
+        return self._named.get(name) or next(iter(self._named.values()))
 
 
 def load_chat_template(folder: Path, *, variables: Mapping[str, object], override: Path | None = None) -> ChatTemplate | None:
@@ -86,11 +99,11 @@ class _Template:
     """One compiled template and what was found out about it."""
 
     def __init__(self, source: str, origin: str, rendering: _Rendering) -> None:
-        self._source = source
+        self.source = source
         self._rendering = rendering
         try:
             self._compiled = compile_template(source)
-            self._free = free_variables(source)
+            self.free = free_variables(source)
         except jinja2.TemplateSyntaxError as error:
             raise ModelUnusable(
                 f"The chat template {origin!r} is broken in line {error.lineno}: {error.message}. Mend it, or set another "
@@ -100,7 +113,7 @@ class _Template:
     @cached_property
     def style(self) -> Style:
         """Found by trial at the first use: a dozen small renderings, some milliseconds."""
-        return find_style(self._source, self._try)
+        return find_style(self.source, self._try)
 
     @cached_property
     def _no_tools(self) -> list[Fields] | None:
@@ -126,13 +139,16 @@ class _Template:
             ) from None
 
     def _render_checked(self, conversation: Conversation) -> str:
-        fields, tools = message_fields(conversation.messages, self.style), tool_fields(conversation.tools)
+        fields, tools = self._fields(conversation), tool_fields(conversation.tools)
         if conversation.continue_last_message:
             _mark_end(fields[-1])
             return _cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False))
         rendered = self._render(fields, tools, conversation.options, answers=True)
         self._check_complete(rendered, conversation)
         return rendered
+
+    def _fields(self, conversation: Conversation) -> list[Fields]:
+        return message_fields(conversation.messages, self.style, conversation.write_calls)
 
     def _try(self, messages: Sequence[Fields], tools: Sequence[Fields], options: Mapping[str, object] = NO_OPTIONS) -> str | None:
         try:
@@ -153,9 +169,9 @@ class _Template:
     def _extras(self, tools: Sequence[Fields]) -> Mapping[str, object]:
         """Firefunction's template wants the tools as text and the time, by names of its own."""
         extras: dict[str, object] = {}
-        if "functions" in self._free:
+        if "functions" in self.free:
             extras["functions"] = json.dumps(tools, ensure_ascii=False, indent=2)
-        if "datetime" in self._free:
+        if "datetime" in self.free:
             extras["datetime"] = self._rendering.now().strftime("%b %d %Y %H:%M:%S GMT")
         return extras
 
@@ -169,7 +185,8 @@ class _Template:
                 "This model's chat template has no place for tools. Leave out `tools`, or choose a model that was trained with them.",
                 param="tools",
             )
-        if not self.style.calls and any(message.tool_calls for message in conversation.messages):
+        written = conversation.write_calls is not None
+        if not self.style.calls and not written and any(message.tool_calls for message in conversation.messages):
             without = [replace(message, tool_calls=()) for message in conversation.messages]
             if self._same(rendered, replace(conversation, messages=without)):
                 raise UnsupportedField(
@@ -184,7 +201,7 @@ class _Template:
                 )
 
     def _same(self, rendered: str, without: Conversation) -> bool:
-        return rendered == self._try(message_fields(without.messages, self.style), tool_fields(without.tools), without.options)
+        return rendered == self._try(self._fields(without), tool_fields(without.tools), without.options)
 
 
 def _check(conversation: Conversation) -> None:

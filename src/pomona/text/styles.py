@@ -1,0 +1,132 @@
+"""Finds out how a chat template wants its messages. Templates disagree, and say so nowhere; so each is tried out once.
+
+Source of the method: the trial renderings of llama.cpp's minja (`chat-template.hpp`), which knows the same disagreements.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import get_args
+
+from pomona.core.messages import Message, Role, TextPart, ToolCall, ToolDefinition
+from pomona.text.conversation import Arguments, Empty, Fields, Style, Thoughts, message_fields, tool_fields
+
+Trial = Callable[[Sequence[Fields], Sequence[Fields]], str | None]
+"""Renders messages and tools; None where the template refuses them."""
+MARK, KEY, VALUE, TOOL, LAST = "pomona mark", "pomona_key", "pomona_value", "pomona_tool", "pomona last"
+THOUGHT_TAGS = (("<think>", "</think>"),)
+
+
+def find_style(source: str, trial: Trial) -> Style:
+    """Try the template out on small conversations."""
+    style = Style(developer="'developer'" in source or '"developer"' in source)
+    style = _with_content(style, "user", trial)
+    shown = trial(message_fields([_message("user")], style), TOOLS) or ""
+    style = replace(style, tools=TOOL in shown)
+    style = _with_calls(style, trial, shown.count("None"))
+    for role in ("system", "assistant", "tool"):
+        style = _with_content(style, role, trial)
+    return _with_thoughts(_with_system(style, trial), source, trial)
+
+
+def _with_content(style: Style, role: Role, trial: Trial) -> Style:
+    """A string is what most templates want; a list of parts only where a string does not come through."""
+    messages = {
+        "user": [_message("user", MARK)],
+        "system": [_message("system", MARK), _message("user")],
+        "assistant": [_message("user"), _message("assistant", MARK), _message("user")],
+        "tool": [_message("user"), _message("assistant", "", CALL), _message("tool", MARK)],
+    }[role]
+    plain = trial(message_fields(messages, style), TOOLS)
+    if _shows_text(plain):
+        return style
+    with_parts = replace(style, parts=style.parts | {role})
+    if _shows_text(trial(message_fields(messages, with_parts), TOOLS)):
+        return with_parts
+    return style if plain is None else replace(style, lost=style.lost | {role})
+
+
+def _with_calls(style: Style, trial: Trial, nones: int) -> Style:
+    """The first form of calls that comes through; objects as arguments and null as content come first, as OpenAI has them.
+
+    `nones` counts the word None in the template's own text.
+    """
+    for short, arguments, empty in itertools.product((False, True), get_args(Arguments), get_args(Empty)):
+        candidate = replace(style, short_call_ids=short, arguments=arguments, empty=empty)
+        if _shows_call(_try_call("", candidate, trial), nones):
+            shown = _try_call(MARK, candidate, trial)
+            beside = _shows_call(shown, nones)
+            return replace(candidate, text_beside_calls=beside, parallel_calls=_takes_two_calls(candidate, trial))
+    return replace(style, calls=False, empty="empty")
+
+
+def _try_call(text: str, style: Style, trial: Trial) -> str | None:
+    return trial(message_fields([_message("user"), _message("assistant", text, CALL), _message("tool", "done")], style), TOOLS)
+
+
+def _takes_two_calls(style: Style, trial: Trial) -> bool:
+    results = [_message("tool", "done"), replace(_message("tool", "done"), tool_call_id=OTHER.id)]
+    shown = trial(message_fields([_message("user"), _message("assistant", "", CALL, OTHER), *results], style), TOOLS)
+    return shown is not None and f"{VALUE}_2" in shown
+
+
+def _with_system(style: Style, trial: Trial) -> Style:
+    """Whether several system messages may come first, and whether one may come later and then stays behind what came before it."""
+    if "system" in style.lost:
+        return style
+    several = trial(message_fields([_message("system"), _message("system", MARK), _message("user")], style), [])
+    later = [_message("user", LAST), _message("assistant"), _message("system", MARK), _message("user")]
+    shown = trial(message_fields(later, style), [])
+    in_place = shown is not None and _shows_text(shown) and shown.find(LAST) < shown.find(MARK)
+    return replace(style, many_system=_shows_text(several), in_place=in_place)
+
+
+def _with_thoughts(style: Style, source: str, trial: Trial) -> Style:
+    """The first form in which a thought comes through, before calls or at the end."""
+    tags = next((tags for tags in THOUGHT_TAGS if tags[1] in source), ("", ""))
+    for form in get_args(Thoughts)[1:]:
+        if form == "tags" and not tags[0]:
+            continue
+        candidate = replace(style, thoughts=form, thought_tags=tags)
+        shown = [_try_thought(text, candidate, trial) for text in ("", LAST)]
+        if any(_shows_text(each) for each in shown):
+            return replace(candidate, thoughts_beside_text=_shows_text(shown[1]))
+    return style
+
+
+def _try_thought(text: str, style: Style, trial: Trial) -> str | None:
+    calls = () if not style.calls or not style.tools else (CALL,)
+    said = replace(_message("assistant", text, *calls), reasoning=MARK)
+    return trial(message_fields([_message("user"), said, *([_message("tool", "done")] if calls else [])], style), TOOLS if calls else [])
+
+
+def _shows_text(rendered: str | None) -> bool:
+    """A list printed as Python would show the text in quotes."""
+    return rendered is not None and MARK in rendered and f"'{MARK}'" not in rendered
+
+
+def _shows_call(rendered: str | None, nones: int) -> bool:
+    """Neither Python's way of printing an object, nor JSON inside a JSON string, nor a printed None."""
+    if rendered is None or VALUE not in rendered or rendered.count("None") > nones:
+        return False
+    return f"'{KEY}'" not in rendered and f'\\"{KEY}' not in rendered
+
+
+def _message(role: Role, text: str = "Hello", *calls: ToolCall) -> Message:
+    return Message(
+        role=role, content=(TextPart(text=text),) if text else (), tool_calls=calls, tool_call_id=CALL.id if role == "tool" else None
+    )
+
+
+OTHER = ToolCall(id="call_fedcba9876543210", name=TOOL, arguments=json.dumps({KEY: f"{VALUE}_2"}))
+CALL = ToolCall(id="call_0123456789abcdef", name=TOOL, arguments=json.dumps({KEY: VALUE}))
+TOOLS = tool_fields(
+    [
+        ToolDefinition(
+            name=TOOL,
+            description="A tool.",
+            parameters={"type": "object", "properties": {"word": {"type": "string", "description": "A word."}}, "required": ["word"]},
+        )
+    ]
+)
