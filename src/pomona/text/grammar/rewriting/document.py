@@ -15,7 +15,7 @@ from pomona.text.grammar.rewriting.parts import TYPES, Handler, Part, Schema, sh
 from pomona.text.grammar.rewriting.references import Node, References, join
 
 _DRAFTS = ("draft-04", "draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
-_IN_PLACE = ("$ref", "allOf", "anyOf", "oneOf")
+_INDEPENDENT = {"$ref", "anyOf", "oneOf", "enum", "pattern"}
 _LONGEST_CHAIN = 100
 """References that refer to references."""
 
@@ -112,12 +112,16 @@ def _assembled(part: Part) -> Schema:
     types = part.simple.get("type")
     if isinstance(types, list):
         part.simple["type"] = [name for name in cast("list[str]", types) if name != "integer" or "number" not in types]
-    in_place = {keyword: part.simple.pop(keyword) for keyword in _IN_PLACE if keyword in part.simple}
     if not also:
-        return {**part.simple, **in_place}
-    if not part.simple and not in_place and len(also) == 1:
-        return also[0]
-    return {**part.simple, **in_place, "allOf": also}
+        return part.simple
+    if len(also) == 1 and isinstance(only := also[0], dict) and _may_merge(only, part.simple):
+        return {**part.simple, **only}
+    return {**part.simple, "allOf": also}
+
+
+def _may_merge(schema: dict[str, object], simple: dict[str, object]) -> bool:
+    """Whether its keywords mean among others what they mean alone."""
+    return not simple or (set(schema) <= _INDEPENDENT and not set(schema) & set(simple))
 
 
 def _reference(part: Part) -> None:
@@ -155,7 +159,9 @@ def _not(part: Part) -> None:
     asserted = {keyword: each for keyword, each in members.items() if keyword in _HANDLERS}
     if value is False:
         return
-    if not asserted:
+    if set(asserted) == {"not"}:
+        part.also.append(part.child(asserted["not"], "not", "not", closable=False))
+    elif not asserted:
         part.never = True
     elif set(asserted) == {"type"}:
         _not_types(part, asserted["type"])

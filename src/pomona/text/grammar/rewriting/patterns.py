@@ -19,8 +19,8 @@ _DOT = r"[^\n\r\x{2028}\x{2029}]"
 _REPEAT = re.compile(r"\{\d+(,\d*)?\}")
 _PROPERTY = re.compile(r"[pP]\{[A-Za-z_]+(=[A-Za-z_]+)?\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}")
+_TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 _GROUP = re.compile(r"\((\?:|\?P?<[A-Za-z_][A-Za-z0-9_]*>)?")
-_SPECIAL_IN_CLASS = "[&~-"
 
 
 class PatternError(ValueError):
@@ -35,6 +35,31 @@ def rust_pattern(pattern: str) -> str:
 def rust_pattern_of_whole(pattern: str) -> str:
     """`pattern` for a text that it must match as a whole; anchors at the ends of alternatives are then redundant. Raises PatternError."""
     return _Translation(pattern, whole=True).run()
+
+
+def whole_of_search(pattern: str) -> str:
+    """The texts in which `pattern`, translated, is found, as an expression without anchors. Raises PatternError."""
+    return "|".join(_anchored(each) for each in _top_alternatives(pattern))
+
+
+def _anchored(tokens: list[str]) -> str:
+    begins, ends = tokens[:1] == ["^"], tokens[-1:] == ["$"]
+    body = tokens[begins : len(tokens) - ends]
+    if "^" in body or "$" in body:
+        raise PatternError("has '^' or '$' elsewhere than at an end of the text")
+    return f"{'' if begins else '(?s:.*)'}(?:{''.join(body)}){'' if ends else '(?s:.*)'}"
+
+
+def _top_alternatives(pattern: str) -> list[list[str]]:
+    pieces: list[list[str]] = [[]]
+    depth = 0
+    for token in _TOKEN.findall(pattern):
+        depth += (token == "(") - (token == ")")
+        if token == "|" and depth == 0:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return pieces
 
 
 class _Translation:
@@ -183,4 +208,6 @@ def _literal(char: str, *, within_class: bool = False) -> str:
         return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}[char]
     if within_class and char in "[]&~^-\\":
         return "\\" + char
-    return "\\" + char if not within_class and char in r"\.+*?()|[]{}^$/" else char
+    if char == "/":
+        return r"\x{2F}"  # Lark ends an expression at a slash
+    return "\\" + char if not within_class and char in r"\.+*?()|[]{}^$" else char

@@ -28,7 +28,8 @@ class References:
 
     def resolve(self, reference: str, base: str) -> tuple[object, str, str]:
         """The schema that `reference` names, its base address and its path. Raises LookupError: nothing of that name is in here."""
-        address, fragment = urldefrag(urljoin(base, reference) if base else reference)
+        joined = base + reference if reference.startswith("#") else urljoin(base, reference)
+        address, fragment = urldefrag(joined)
         whole = f"{address}#{fragment}"
         if fragment and not fragment.startswith("/"):
             if whole not in self._by_address:
