@@ -143,7 +143,16 @@ async def test_times_and_tokens_are_recorded_in_one_fact() -> None:
     assert events == list(inner.script)
     usage = Usage(prompt_tokens=7, cached_tokens=4, completion_tokens=3)
     assert records == [
-        RequestRecord(id="r", endpoint="completions", model="m", outcome="ok", seconds=2.0, first_token_seconds=0.5, usage=usage)
+        RequestRecord(
+            id="r",
+            endpoint="completions",
+            model="m",
+            outcome="ok",
+            seconds=2.0,
+            first_token_seconds=0.5,
+            usage=usage,
+            finish_reason="stop",
+        )
     ]
     value = metrics.registry.get_sample_value
     assert value("pomona_time_to_first_token_seconds_sum", {"model": "m"}) == 0.5

@@ -13,15 +13,14 @@ asked for.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from collections.abc import Generator as Generating
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
 from pomona.control.callers import Caller
 from pomona.control.coalescing import CallLater, CoalescedGenerator, Coalescer, Origin
 from pomona.control.limits import Limiter, Standing
 from pomona.control.queue import Queue, Wait
-from pomona.core.errors import TimedOut
+from pomona.core.errors import PomonaError, TimedOut
 from pomona.core.generation import GenerateEvent, GenerateRequest
 from pomona.core.ports import Generator
 from pomona.core.settings import Settings
@@ -94,24 +93,23 @@ class Control:
         wait = self.queue.check(new, call.requests[0].priority) if new else None
         return Admission(standing=standing, wait=wait, coalesced=new == 0)
 
-    async def guard(self, call: Call, merged: Events) -> Events:
-        """`merged`, within the limits; what was taken is given back when it ends or is closed. Raises like `check`, before any event."""
-        with self._inside(call) as see:
+    async def guard(self, call: Call, merged: Events, on_refusal: Callable[[PomonaError], None]) -> Events:
+        """`merged`, within the limits; what was taken is given back when it ends or is closed.
+
+        Raises like `check`, before any event, and tells `on_refusal` first.
+        """
+        with ExitStack() as taken:
+            try:
+                stay = taken.enter_context(self.limiter.stay(call.caller, call.requests))
+                place = taken.enter_context(self.queue.place(call.new, call.requests[0].priority))
+            except PomonaError as error:
+                on_refusal(error)
+                raise
             async with aclosing(self._timed(merged)) as events:
                 async for index, event in events:
-                    see(index, event)
+                    stay.see(index, event)
+                    place.see(event)
                     yield index, event
-
-    @contextmanager
-    def _inside(self, call: Call) -> Generating[Callable[[int, GenerateEvent], None]]:
-        """Take what `call` needs while inside; what is yielded wants to see its events."""
-        with self.limiter.stay(call.caller, call.requests) as stay, self.queue.place(call.new, call.requests[0].priority) as place:
-
-            def see(index: int, event: GenerateEvent) -> None:
-                stay.see(index, event)
-                place.see(event)
-
-            yield see
 
     def _timed(self, merged: Events) -> Events:
         return merged if self._seconds is None else _within(self._seconds, merged)

@@ -1,11 +1,17 @@
 """The one door from HTTP to the generator, for every API: who asks and how urgently, the record, several choices as one stream."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from starlette.requests import Request
 
+from pomona.control.callers import Caller, priority_for
+from pomona.control.stack import Admission, Call
+from pomona.core.errors import RateLimited
 from pomona.core.generation import GenerateEvent, GenerateRequest
+from pomona.server.access.visits import caller_of, limit_headers, origins_of, tell, wanted_priority
+from pomona.server.errors import shape_of
 from pomona.server.merging import merge
 from pomona.server.services import Services
 
@@ -21,7 +27,33 @@ class Answering:
 
 
 def begin(services: Services, http: Request, endpoint: str, requests: Sequence[GenerateRequest]) -> Answering:
-    """Answer `requests` as one stream, recorded under `endpoint`. Raises RateLimited and Overloaded before any work."""
-    del http
-    generator = services.recorder.watch(services.generator, endpoint)
-    return Answering(events=merge([generator.generate(request) for request in requests]), headers={})
+    """Answer `requests` as one stream, recorded under `endpoint`. Raises RateLimited and Overloaded before any work.
+
+    Nothing is taken before the first event is asked for, so that nothing is left over of an answer that nobody began to read.
+    """
+    caller = caller_of(http.scope)
+    with services.recorder.refusals(endpoint, requests[0].id, caller.id):
+        call = _call(services, http, caller, requests)
+        admission = _check(services, http, call)
+    watched = [services.recorder.watch(generator, endpoint, coalesced=admission.coalesced) for generator in call.generators]
+    streams = [generator.generate(request) for generator, request in zip(watched, call.requests, strict=True)]
+    refused = partial(services.recorder.refuse, endpoint, requests[0].id, caller.id)
+    headers = limit_headers(admission.standing, admission.wait, shape_of(http.scope))
+    tell(http.scope, headers)
+    return Answering(events=services.control.guard(call, merge(streams), refused), headers=headers)
+
+
+def _call(services: Services, http: Request, caller: Caller, requests: Sequence[GenerateRequest]) -> Call:
+    """The call with what is known of its caller. Raises InvalidRequest."""
+    wish = wanted_priority(http.headers)
+    priority = priority_for(caller, wish, requests[0].priority)
+    asked = [replace(request, caller=caller.id, priority=priority) for request in requests]
+    return services.control.call(caller, asked, origins_of(http.headers, caller, len(asked)))
+
+
+def _check(services: Services, http: Request, call: Call) -> Admission:
+    try:
+        return services.control.check(call)
+    except RateLimited:
+        tell(http.scope, limit_headers(services.control.limiter.standing(call.caller), None, shape_of(http.scope)))
+        raise

@@ -1,5 +1,7 @@
 """Both ASGI applications: the public API and the admin address."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,28 +10,41 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 import pomona
+from pomona.control.keys import KeyRing, Keys
+from pomona.control.stack import Control
 from pomona.core.errors import PomonaError
 from pomona.core.metrics import Metrics
+from pomona.core.ports import EngineStatus
 from pomona.core.settings import Settings
+from pomona.server.access.cors import cross_origin
+from pomona.server.access.door import PROBES, Door, Rules
+from pomona.server.access.middleware import BodyLimit, RequestId
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.probes import probe_routes
+from pomona.server.anthropic.messages import message_routes
 from pomona.server.bodies import answer_bad_query
 from pomona.server.describing import document_of
 from pomona.server.drain import Drain
 from pomona.server.errors import ErrorBorder, answer_http_error, answer_pomona_error
-from pomona.server.middleware import BodyLimit, RequestId
 from pomona.server.openai.chat.routes import chat_routes
 from pomona.server.openai.completions.routes import completion_routes
 from pomona.server.openai.models import model_routes
-from pomona.server.recording import Recorder, count_in, write_to_log
+from pomona.server.openai.responses.routes import response_routes
+from pomona.server.recording import Listener, Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Services
 
+NO_KEYS = KeyRing()
 
-def create_public_app(backend: Backend, settings: Settings, metrics: Metrics) -> FastAPI:
-    """The API for clients. Every request to the backend's generator is recorded in `metrics` and in the log."""
-    app = _create_app("Pomona", settings.server.max_body_bytes)
+
+def create_public_app(
+    backend: Backend, settings: Settings, metrics: Metrics, keys: Keys = NO_KEYS, listeners: Sequence[Listener] = ()
+) -> FastAPI:
+    """The API for clients. Every request to the backend's generator is recorded in `metrics`, in the log and by `listeners`."""
+    app = _create_app("Pomona", Rules(keys=keys, needs="public", settings=settings), metrics)
     drain = drain_of(app)
-    recorder = Recorder(metrics, (count_in(metrics), write_to_log))
+    recorder = Recorder(metrics, (count_in(metrics), write_to_log, *listeners))
+    control = Control(backend.generator, settings, clock=time.monotonic, backlog=lambda: waiting_rows(backend.status))
+    drain.when_begun(control.coalescer.end_orphans)
     services = Services(
         generator=backend.generator,
         directory=backend.directory,
@@ -38,20 +53,28 @@ def create_public_app(backend: Backend, settings: Settings, metrics: Metrics) ->
         settings=settings,
         recorder=recorder,
         drain=drain,
+        control=control,
     )
-    for routes in (chat_routes(services), completion_routes(services), model_routes(services)):
+    for routes in (chat_routes(services), completion_routes(services), model_routes(services), message_routes(services)):
         app.include_router(routes)
+    app.include_router(response_routes(services))
     app.include_router(probe_routes(backend.status, drain, settings.fleet.hang_seconds))
     return app
 
 
-def create_admin_app(backend: Backend, settings: Settings, metrics: Metrics) -> FastAPI:
-    """Health, readiness, metrics and status, for an address of its own."""
-    app = _create_app("Pomona admin", settings.server.max_body_bytes)
+def create_admin_app(backend: Backend, settings: Settings, metrics: Metrics, keys: Keys = NO_KEYS) -> FastAPI:
+    """Health, readiness, metrics and status, for an address of its own. Where there are keys, it takes those of scope admin only."""
+    open_paths = PROBES | {"/metrics"} if settings.access.open_metrics else PROBES
+    app = _create_app("Pomona admin", Rules(keys=keys, needs="admin", settings=settings, open_paths=open_paths), metrics)
     drain, hang_seconds = drain_of(app), settings.fleet.hang_seconds
     app.include_router(probe_routes(backend.status, drain, hang_seconds))
     app.include_router(monitoring_routes(backend.directory, backend.status, metrics, drain, hang_seconds))
     return app
+
+
+def waiting_rows(status: EngineStatus) -> int:
+    """How many requests the engines say are waiting."""
+    return sum(report.counters.waiting for report in status.status())
 
 
 def drain_of(app: FastAPI) -> Drain:
@@ -60,13 +83,20 @@ def drain_of(app: FastAPI) -> Drain:
     return drain
 
 
-def _create_app(title: str, max_body_bytes: int) -> FastAPI:
+def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
+    settings = rules.settings
     app = FastAPI(
         title=title,
         version=pomona.__version__,
         docs_url=None,  # the documentation pages of FastAPI load their scripts from the internet
         redoc_url=None,
-        middleware=[Middleware(RequestId), Middleware(ErrorBorder), Middleware(BodyLimit, limit_bytes=max_body_bytes)],
+        middleware=[
+            Middleware(RequestId),
+            *([cross_origin(settings.access)] if rules.needs == "public" else []),  # outside the door: browsers ask first, without a key
+            Middleware(ErrorBorder),
+            Middleware(Door, rules=rules, denied=lambda code: metrics.denied.labels(code).inc()),
+            Middleware(BodyLimit, limit_bytes=settings.server.max_body_bytes, limit_seconds=settings.limits.body_seconds),
+        ],
         exception_handlers={
             PomonaError: answer_pomona_error,
             HTTPException: answer_http_error,

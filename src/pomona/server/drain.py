@@ -1,7 +1,7 @@
 """Attention to what can end an answer early: the client leaves, or the server's time to finish is over."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from starlette.types import Receive
@@ -18,14 +18,22 @@ class Drain:
     def __init__(self) -> None:
         self.begun = False
         self._over = asyncio.Event()
+        self._at_begin: list[Callable[[], None]] = []
+
+    def when_begun(self, act: Callable[[], None]) -> None:
+        """Call `act` when the server begins to go down."""
+        self._at_begin.append(act)
 
     def begin(self) -> None:
         """The server takes no new connections from now on; running answers go on."""
-        self.begun = True
+        if not self.begun:
+            self.begun = True
+            for act in self._at_begin:
+                act()
 
     def expire(self) -> None:
         """Every answer that still runs ends now, with an error that says why."""
-        self.begun = True
+        self.begin()
         self._over.set()
 
     async def over(self) -> None:

@@ -5,9 +5,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from collections.abc import Generator as Iterating
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 from pomona.core.errors import PomonaError
-from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, PromptScored, Started, Usage
+from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, PromptScored, Started, Usage
 from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
 from pomona.core.records import RequestRecord
@@ -26,28 +27,41 @@ class Recorder:
         self._listeners = listeners
         self._clock = clock
 
-    def watch(self, generator: Generator, endpoint: str) -> "RecordingGenerator":
-        """`generator`, with each of its requests recorded under `endpoint`."""
-        return RecordingGenerator(generator, endpoint, self._metrics, self._listeners, self._clock)
+    def watch(self, generator: Generator, endpoint: str, *, coalesced: bool = False) -> "RecordingGenerator":
+        """`generator`, with each of its requests recorded under `endpoint`; `coalesced` if it joins an answer that runs."""
+        return RecordingGenerator(generator, endpoint, self._metrics, self._listeners, self._clock, coalesced=coalesced)
 
     @contextmanager
-    def refusals(self, endpoint: str, request_id: str) -> Iterating[None]:
+    def refusals(self, endpoint: str, request_id: str, caller: str = "") -> Iterating[None]:
         """Record errors raised inside: those of requests that never reach a generator."""
         arrived = self._clock()
         try:
             yield
         except PomonaError as error:
-            seconds = self._clock() - arrived
-            record = RequestRecord(id=request_id, endpoint=endpoint, model="", outcome=error.code, seconds=seconds)
-            _tell(self._listeners, record)
+            self.refuse(endpoint, request_id, caller, error, seconds=self._clock() - arrived)
             raise
+
+    def refuse(self, endpoint: str, request_id: str, caller: str, error: PomonaError, *, seconds: float = 0.0) -> None:
+        """Record a request that never reached a generator."""
+        record = RequestRecord(id=request_id, endpoint=endpoint, model="", outcome=error.code, seconds=seconds, caller=caller)
+        _tell(self._listeners, record)
 
 
 class RecordingGenerator:
     """A Generator that measures another one. Inter-token gaps go to the metrics as they come, all else with the record."""
 
-    def __init__(self, inner: Generator, endpoint: str, metrics: Metrics, listeners: Sequence[Listener], clock: Clock) -> None:
+    def __init__(
+        self,
+        inner: Generator,
+        endpoint: str,
+        metrics: Metrics,
+        listeners: Sequence[Listener],
+        clock: Clock,
+        *,
+        coalesced: bool = False,
+    ) -> None:
         self._inner = inner
+        self._coalesced = coalesced
         self._endpoint = endpoint
         self._gap = metrics.token_gap
         self._listeners = listeners
@@ -68,7 +82,7 @@ class RecordingGenerator:
             watch.end(error.code)
             raise
         finally:
-            _tell(self._listeners, watch.record(request, self._endpoint))
+            _tell(self._listeners, replace(watch.record(request, self._endpoint), coalesced=self._coalesced))
 
 
 class _Stopwatch:
@@ -82,6 +96,7 @@ class _Stopwatch:
         self._first_token_seconds: float | None = None
         self._usage = Usage()
         self._outcome: str | None = None
+        self._finish_reason: FinishReason | None = None
 
     def see(self, event: GenerateEvent) -> None:
         match event:
@@ -91,6 +106,7 @@ class _Stopwatch:
                 pass
             case Finished():
                 self._usage = event.usage
+                self._finish_reason = event.reason
                 self._outcome = "cancelled" if event.reason == "cancelled" else "ok"
             case _:
                 self._see_token()
@@ -116,6 +132,9 @@ class _Stopwatch:
             seconds=self._clock() - self._arrived,
             first_token_seconds=self._first_token_seconds,
             usage=self._usage,
+            caller=request.caller,
+            priority=request.priority,
+            finish_reason=self._finish_reason,
         )
 
 
@@ -124,6 +143,10 @@ def count_in(metrics: Metrics) -> Listener:
 
     def count(record: RequestRecord) -> None:
         metrics.requests.labels(record.endpoint, record.outcome).inc()
+        if record.caller:
+            _count_caller(metrics, record)
+        if record.coalesced:
+            metrics.coalesced.labels(record.endpoint).inc()
         if record.first_token_seconds is not None:
             metrics.first_token.labels(record.model).observe(record.first_token_seconds)
         if record.outcome == "ok":
@@ -132,6 +155,13 @@ def count_in(metrics: Metrics) -> Listener:
             metrics.completion_tokens.labels(record.model).inc(record.usage.completion_tokens)
 
     return count
+
+
+def _count_caller(metrics: Metrics, record: RequestRecord) -> None:
+    """As many series as there are keys; callers without one share none."""
+    metrics.caller_requests.labels(record.caller, record.outcome).inc()
+    if record.outcome == "ok":
+        metrics.caller_tokens.labels(record.caller).inc(record.usage.total_tokens)
 
 
 def write_to_log(record: RequestRecord) -> None:
@@ -147,6 +177,10 @@ def write_to_log(record: RequestRecord) -> None:
         prompt_tokens=record.usage.prompt_tokens,
         cached_tokens=record.usage.cached_tokens,
         completion_tokens=record.usage.completion_tokens,
+        caller=record.caller or None,
+        priority=record.priority,
+        finish_reason=record.finish_reason,
+        coalesced=record.coalesced,
     )
 
 

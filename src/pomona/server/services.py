@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pomona.control.stack import Control
 from pomona.core.ports import EngineStatus, Generator, ModelDirectory, Tokenization
 from pomona.core.settings import Settings
 from pomona.server.drain import Drain
@@ -29,3 +30,5 @@ class Services:
     settings: Settings
     recorder: Recorder
     drain: Drain
+    control: Control
+    """What every answer has to pass; `answering.begin` sees to it."""

@@ -1,5 +1,6 @@
-"""Pure ASGI middleware: a request id on everything, a limit on bodies. (Starlette's BaseHTTPMiddleware hides disconnects.)"""
+"""Pure ASGI middleware: a request id on everything, limits on bodies. (Starlette's BaseHTTPMiddleware hides disconnects.)"""
 
+import asyncio
 import re
 import uuid
 
@@ -7,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from pomona.server.errors import BodyTooLarge, error_response, shape_of
+from pomona.server.errors import BodyTooLarge, BodyTooSlow, error_response, shape_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -37,11 +38,13 @@ class RequestId:
 
 
 class BodyLimit:
-    """Refuses bodies over `limit_bytes`: at once when the length is declared, else as soon as they grow over it."""
+    """Refuses bodies over `limit_bytes`, at once when the length is declared, else as soon as they grow over it, and those that
+    take longer than `limit_seconds` to arrive."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, limit_seconds: float) -> None:
         self._app = app
         self._limit = limit_bytes
+        self._seconds = limit_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve if the body is small enough."""
@@ -52,17 +55,34 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > self._limit:
             await error_response(self._too_large(f"{declared} bytes"), shape_of(scope))(scope, receive, send)
             return
-        seen = 0
+        await self._app(scope, self._limited(receive), send)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+    def _limited(self, receive: Receive) -> Receive:
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        seen, complete = 0, False
+
+        async def limited() -> Message:
+            nonlocal seen, complete
+            if complete:  # what comes now is the client's leaving, which may take its time
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise self._too_slow(seen) from None
             seen += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
             if seen > self._limit:
                 raise self._too_large(f"more than {self._limit} bytes")
             return message
 
-        await self._app(scope, counted, send)
+        return limited
+
+    def _too_slow(self, seen: int) -> BodyTooSlow:
+        return BodyTooSlow(
+            f"The request body did not arrive within {self._seconds:g} seconds; {seen} bytes did. "
+            "Send it faster, or raise the setting limits.body_seconds."
+        )
 
     def _too_large(self, size: str) -> BodyTooLarge:
         return BodyTooLarge(
