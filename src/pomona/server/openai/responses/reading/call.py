@@ -127,7 +127,7 @@ def decode_context(body: ContextBody, context: Context, card: ModelCard, respons
         clamp_max_tokens=True,
         priority=_PRIORITIES.get(body.service_tier, "normal"),
         caller=caller,
-        session=body.prompt_cache_key or context.session or response_id,
+        session=body.prompt_cache_key or context.session,
     )
     return request, toolbox
 

@@ -23,7 +23,7 @@ _PREFIXES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """All items, those of earlier responses first; the input's own begin at `first`. `session` is that of the earlier responses."""
+    """All items, those of earlier responses first; the input's own begin at `first`. `session` is that of the earlier ones."""
 
     items: tuple[Item, ...]
     first: int = 0
@@ -42,7 +42,7 @@ def context_of(body: ContextBody, store: ResponseStore, caller: str) -> Context:
     items = (*past, *(_resolve(item, index, store, caller) for index, item in enumerate(given)))
     if not items and not body.instructions:
         raise InvalidRequest("input is missing or empty. Send a string or a list of items.", param="input")
-    return Context(items=items, first=len(past), session="" if earlier is None else earlier.session)
+    return Context(items=items, first=len(past), session="" if earlier is None else earlier.session or earlier.id)
 
 
 def with_ids(items: Sequence[Item]) -> list[dict[str, Any]]:

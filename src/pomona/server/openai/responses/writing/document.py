@@ -72,7 +72,10 @@ def usage_of(usage: Usage, *, answered: bool = True) -> dict[str, object]:
     output = usage.completion_tokens if answered else 0
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.prompt_tokens - usage.cached_tokens,
+        },
         "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens if answered else 0},
         "total_tokens": usage.prompt_tokens + output,
