@@ -15,7 +15,11 @@ _CLASSES = {
 _NOT_BLANK = _CLASSES["s"] + r"\x{1C}-\x{1F}\x{85}\x{FEFF}"
 """What is a blank by either."""
 _CONTROLS = {"t": r"\t", "n": r"\n", "r": r"\r", "f": r"\x0C", "v": r"\x0B", "0": r"\x00"}
+_UNWRITABLE = re.compile(r"\\x\{?0*(?:[0-7BE-F]|0[BE-F]|1[0-9A-F]|7F)\}?")
+"""Control characters for which JSON has no short escape."""
 _DOT = r"[^\n\r\x{2028}\x{2029}]"
+_SLASH = r"\x{2F}"
+"""Lark ends an expression at a plain one."""
 _REPEAT = re.compile(r"\{\d+(,\d*)?\}")
 _PROPERTY = re.compile(r"[pP]\{[A-Za-z_]+(=[A-Za-z_]+)?\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}")
@@ -39,7 +43,7 @@ def rust_pattern_of_whole(pattern: str) -> str:
 
 def whole_of_search(pattern: str) -> str:
     """The texts in which `pattern`, translated, is found, as an expression without anchors. Raises PatternError."""
-    return "|".join(_anchored(each) for each in _top_alternatives(pattern))
+    return "|".join(_anchored(each) for each in _top_alternatives(pattern)).replace("/", _SLASH)
 
 
 def _anchored(tokens: list[str]) -> str:
@@ -155,6 +159,8 @@ class _Translation:
             self._at += 1
             pieces.append(self._member(char))
         self._at += 1
+        if len(pieces) == 2 and pieces[1] != "^":
+            self._control(pieces[1], within_class=False)
         if pieces == ["["]:
             raise PatternError("has an empty class of characters, which matches nothing")
         return r"(?s:.)" if pieces == ["[", "^"] else "".join([*pieces, "]"])
@@ -178,15 +184,20 @@ class _Translation:
         for known in (_CODE, _PROPERTY):
             if found := known.match(rest):
                 self._at += found.end()
-                return _code(found) if known is _CODE else "\\" + found.group()
+                return self._control(_code(found), within_class=within_class) if known is _CODE else "\\" + found.group()
         self._at += 1
         if char == "b" and within_class:
             return r"\x08"
         if char in _CONTROLS and not (char == "0" and rest[1:2].isdigit()):
-            return _CONTROLS[char]
+            return self._control(_CONTROLS[char], within_class=within_class)
         if char.isalnum() or char == "_":
             raise PatternError(f"has {chr(92) + char!r}, which cannot be enforced")
         return _literal(char, within_class=within_class)
+
+    def _control(self, code: str, *, within_class: bool) -> str:
+        if not self._whole and not within_class and _UNWRITABLE.fullmatch(code):
+            raise PatternError(f"demands a control character, {code}, which strings of answers never hold")
+        return code
 
 
 def _class_escape(char: str, *, within_class: bool) -> str:
@@ -209,5 +220,5 @@ def _literal(char: str, *, within_class: bool = False) -> str:
     if within_class and char in "[]&~^-\\":
         return "\\" + char
     if char == "/":
-        return r"\x{2F}"  # Lark ends an expression at a slash
+        return _SLASH
     return "\\" + char if not within_class and char in r"\.+*?()|[]{}^$" else char

@@ -22,7 +22,8 @@ _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9]|[A-Za-z0-9](?:[A-Za-z0-9]|-[A-Za-z0-9]){0,29
 _HOSTNAME = rf"{_LABEL}(?:\.{_LABEL}){{0,3}}"
 """Four labels, which keeps it within 253 characters."""
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_EMAIL = rf"{_ATOM}{{1,30}}(?:\.{_ATOM}{{1,30}})?@{_HOSTNAME}"
+_EMAIL = rf"{_ATOM}{{1,20}}(?:\.{_ATOM}{{1,20}}){{0,2}}@{_HOSTNAME}"
+"""At most 62 characters of the 64 that the local part may have."""
 _HEX = "[0-9A-Fa-f]{1,4}"
 _IPV6 = "|".join(
     [
@@ -33,7 +34,7 @@ _IPV6 = "|".join(
 )
 _ENCODED = "%[0-9A-Fa-f]{2}"
 _PATH_CHARACTER = rf"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|{_ENCODED})"
-_AUTHORITY = rf"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|{_ENCODED})+@)?(?:{_HOSTNAME}|{_IPV4})(?::[0-9]{{1,5}})?"
+_AUTHORITY = rf"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|{_ENCODED})+@)?(?:{_HOSTNAME}|{_IPV4}|\[(?:{_IPV6})\])(?::[0-9]{{1,5}})?"
 _URI = (
     rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{_AUTHORITY}(?:/{_PATH_CHARACTER}*)*|/?{_PATH_CHARACTER}+(?:/{_PATH_CHARACTER}*)*)"
     rf"(?:\?(?:{_PATH_CHARACTER}|[/?])*)?(?:#(?:{_PATH_CHARACTER}|[/?])*)?"

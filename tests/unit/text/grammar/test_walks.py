@@ -1,0 +1,154 @@
+"""Random walks through grammars: whatever a model writes, the schema holds."""
+
+import json
+import re
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from pomona.core.errors import InvalidRequest
+from pomona.core.generation import OutputFormat
+from pomona.text.grammar.formats import grammar_of
+from pomona.text.grammar.xml_reading import read_xml
+from tests.unit.text.grammar.acceptance import walk
+
+WALKS = 12
+PERSON = {
+    "title": "person",
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 12},
+        "age": {"type": ["integer", "null"], "minimum": 0, "maximum": 130},
+        "score": {"type": "number", "exclusiveMinimum": -1, "maximum": 1},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 4}, "minItems": 1, "maxItems": 3},
+        "kind": {"enum": ["a<b", "c & d", 'say "e"', 7, None, True]},
+        "active": {"type": "boolean"},
+        "born": {"type": "string", "format": "date"},
+        "friend": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+    },
+    "required": ["name", "tags", "born"],
+    "additionalProperties": False,
+}
+SCHEMAS: dict[str, object] = {
+    "person": PERSON,
+    "map": {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z]{1,3}$"},
+        "additionalProperties": {"type": "integer"},
+        "minProperties": 1,
+    },
+    "open": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"const": "x"}}, "required": ["a"]},
+    "tuple": {"type": "array", "prefixItems": [{"type": "integer", "multipleOf": 3}, {"enum": [[1, {"a": 2}], "z"]}], "items": False},
+    "tagged union": {
+        "oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}],
+        "$defs": {
+            "cat": {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["kind"]},
+            "dog": {"type": "object", "properties": {"kind": {"const": "dog"}, "barks": {"type": "boolean"}}, "required": ["kind"]},
+        },
+    },
+    "tree": {"type": "object", "properties": {"v": {"type": "null"}, "kids": {"type": "array", "items": {"$ref": "#"}}}, "required": ["v"]},
+    "pattern": {"type": "string", "pattern": "^(\\d{3}-)?[\\w.]+@[^@\\s]{2,9}$|^x/y$", "maxLength": 30},
+    "dependent": {
+        "type": "object",
+        "properties": {"card": {"type": "integer"}, "address": {"type": "string", "maxLength": 5}},
+        "dependentRequired": {"card": ["address"]},
+        "additionalProperties": False,
+    },
+    "all of": {"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 90}, {"multipleOf": 4}]},
+    "bounds": {"type": "number", "minimum": 0.25, "exclusiveMaximum": 7.5},
+    "big": {"type": "integer", "minimum": 2**60 + 1, "maximum": 2**60 + 10_000},
+    "anything": True,
+}
+FORMATS = ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+
+
+def valid(schema: object, value: object) -> bool:
+    """By the reference implementation, formats included."""
+    return Draft202012Validator(cast("dict[str, object]", schema), format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
+
+
+def source(schema: object, kind: str = "json_schema") -> str:
+    return grammar_of(OutputFormat(kind="xml" if kind == "xml" else "json_schema", source=json.dumps(schema)))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_whatever_is_written_fits_the_schema(name: str) -> None:
+    grammar = source(SCHEMAS[name])
+    written = [text for text in (walk(grammar, seed) for seed in range(WALKS)) if text is not None]
+    assert written
+    for text in written:
+        assert valid(SCHEMAS[name], json.loads(text)), text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_one_that_validators_know(name: str) -> None:
+    assert name in Draft202012Validator.FORMAT_CHECKER.checkers
+    schema = {"type": "string", "format": name}
+    written = [text for text in (walk(source(schema), seed) for seed in range(WALKS)) if text is not None]
+    assert written
+    for text in written:
+        assert valid(schema, json.loads(text)), text
+
+
+def test_xml_reads_back_as_a_value_of_the_schema() -> None:
+    grammar = source(PERSON, "xml")
+    written = [text for text in (walk(grammar, seed) for seed in range(4 * WALKS)) if text is not None]
+    assert len(written) > WALKS
+    for text in written:
+        assert re.match(r"<person>", text)
+        assert valid(PERSON, read_xml(PERSON, text)), text
+
+
+names = st.sampled_from(["a", "b", "c"])
+scalars = st.one_of(
+    st.sampled_from([{}, True, {"type": "null"}, {"type": "boolean"}, {"type": "string"}, {"type": ["string", "integer"]}]),
+    st.builds(lambda low, size: {"type": "integer", "minimum": low, "maximum": low + size}, st.integers(-50, 50), st.integers(-1, 30)),
+    st.builds(lambda low, size: {"minLength": low, "maxLength": low + size}, st.integers(0, 3), st.integers(0, 4)),
+    st.builds(lambda values: {"enum": values}, st.lists(st.sampled_from([1, 1.5, "x", None, True, [1], {"a": 1}]), min_size=1, max_size=3)),
+    st.sampled_from([{"pattern": "^[ab]+$"}, {"pattern": "b"}, {"multipleOf": 2}, {"not": {"type": "string"}}, False]),
+)
+
+
+def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    objects = st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.just("object"),
+            "properties": st.dictionaries(names, inner, max_size=3),
+            "required": st.lists(names, max_size=2, unique=True),
+            "additionalProperties": inner,
+            "patternProperties": st.dictionaries(st.sampled_from(["^a", "^[bc]$"]), inner, max_size=2),
+            "propertyNames": st.sampled_from([{"enum": ["a", "b", "x"]}, {"maxLength": 2}]),
+            "minProperties": st.integers(0, 2),
+            "maxProperties": st.integers(0, 3),
+            "dependentRequired": st.dictionaries(names, st.lists(names, max_size=1), max_size=1),
+        },
+    )
+    arrays = st.fixed_dictionaries(
+        {"type": st.just("array")},
+        optional={
+            "items": inner,
+            "prefixItems": st.lists(inner, min_size=1, max_size=2),
+            "minItems": st.integers(0, 2),
+            "maxItems": st.integers(0, 3),
+        },
+    )
+    unions = st.builds(lambda key, each: {key: each}, st.sampled_from(["anyOf", "oneOf", "allOf"]), st.lists(inner, min_size=1, max_size=3))
+    both = st.builds(lambda left, right: {**left, **right}, objects, unions)
+    return st.one_of(objects, arrays, unions, both)
+
+
+@given(schema=st.recursive(scalars, containers, max_leaves=6), seed=st.integers(0, 1000))
+@settings(max_examples=150, deadline=None)
+def test_any_schema_is_enforced_or_refused(schema: object, seed: int) -> None:
+    try:
+        grammar = source(schema)
+    except InvalidRequest as error:
+        assert error.param is not None
+        return
+    text = walk(grammar, seed, most=200)
+    if text is not None:
+        assert valid(schema, json.loads(text)), text
