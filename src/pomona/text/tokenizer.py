@@ -1,5 +1,6 @@
 """A model's tokenizer: text to ids, ids to text, and the exact bytes of every token. Safe to use from many threads."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Tokenizer:
         self.spelling = spelling
         self.template_variables = special.template_variables
         self.special_tokens = special_ids
+        self._special_pattern: re.Pattern[str] | None = None
         self.special_ids = frozenset(special_ids.values())
         self.bos_id = special_ids.get(special.named.get("bos_token", ""), special.bos_id)
         eos_id = special_ids.get(special.named.get("eos_token", ""))
@@ -75,6 +77,14 @@ class Tokenizer:
         if known is None:
             known = self._bytes[token_id] = self._spell(token_id)
         return known
+
+    def split_special(self, text: str) -> list[str | int]:
+        """`text` cut at the special tokens in it, which are given as ids."""
+        if self._special_pattern is None:
+            longest_first = sorted(self.special_tokens, key=len, reverse=True)
+            self._special_pattern = re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
+        pieces = self._special_pattern.split(text)
+        return [self.special_tokens.get(piece, piece) if index % 2 else piece for index, piece in enumerate(pieces) if piece]
 
     def complete_text(self, token_id: int) -> str | None:
         """The text that one token adds to an answer, empty for special ones; None where it begins or ends within a character."""

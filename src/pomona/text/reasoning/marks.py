@@ -17,6 +17,10 @@ class ThoughtMarks:
     """A thought of nothing; empty: `open` and `close` on two lines."""
     wrap: tuple[str, str] | None = None
     """Marks around the answer behind a thought; they are no part of it."""
+    behind: str = ""
+    """What the model writes between the end of a thought and a call or an answer."""
+    answer: str = ""
+    """What it writes before an answer that is no call."""
     channels: bool = False
     """A dialect's parser splits thoughts from the answer (`Dialect.reads_thoughts`)."""
 
@@ -24,6 +28,11 @@ class ThoughtMarks:
     def ending(self) -> str:
         """What ends a thought by force."""
         return self.forced or f"\n{self.close}\n\n"
+
+    @property
+    def beginning(self) -> str:
+        """What begins a thought, with the line break that most models put behind it."""
+        return self.open if self.forced or self.open.endswith("\n") else f"{self.open}\n"
 
     @property
     def nothing(self) -> str:
@@ -36,6 +45,8 @@ HARMONY = ThoughtMarks(
     close="<|end|>",
     forced="<|end|><|start|>assistant<|channel|>final<|message|>",
     empty="<|channel|>analysis<|message|><|end|><|start|>assistant",
+    behind="<|start|>assistant",
+    answer="<|channel|>final<|message|>",
     channels=True,
 )
 THINK = ThoughtMarks(open="<think>", close="</think>")

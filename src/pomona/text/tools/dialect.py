@@ -61,3 +61,5 @@ class Dialect:
     """Special tokens that end an answer because a call is complete, where the model's own end-of-text tokens do not."""
     reads_thoughts: bool = False
     """The parser splits thoughts from the answer too (harmony's channels), so it reads every answer, with or without tools."""
+    bare: bool = False
+    """A call is an object at the very beginning of the answer, without any mark."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from pomona.core.messages import ToolDefinition
 from pomona.text.grammar.schemas import json_item
@@ -16,8 +17,14 @@ def literal(text: str) -> str:
 
 
 def arguments_item(tool: ToolDefinition) -> str:
-    """A Lark item for the arguments of `tool` as a JSON object."""
-    return json_item({"type": "object", **(tool.parameters or NO_PARAMETERS)})
+    """A Lark item for the arguments of `tool` as a JSON object. Raises UnsupportedField for a strict tool that cannot be enforced."""
+    return _arguments_item(json.dumps(tool.parameters or NO_PARAMETERS), tool.strict, tool.name)
+
+
+@lru_cache(maxsize=1024)
+def _arguments_item(parameters: str, strict: bool, name: str) -> str:
+    """Checking a schema takes a millisecond, and agents send dozens of tools with each request."""
+    return json_item({"type": "object", **json.loads(parameters)}, strict=strict, param=f"tools[{name}].parameters")
 
 
 def call_rules(tools: Sequence[ToolDefinition], call: Callable[[ToolDefinition], str]) -> str:

@@ -48,6 +48,7 @@ def dialect(
         trigger=trigger if mark else None,
         visible=(*reading.marks, mark) if mark else reading.marks,
         stops=tuple(stops),
+        bare=reading.bare,
     )
 
 
