@@ -8,7 +8,7 @@ import pytest
 from anthropic.types import Message, TextBlock, ThinkingBlock, ToolUseBlock
 
 from pomona.core.generation import CacheReport, Started, TextDelta, ToolCallDelta, ToolCallFinished, ToolCallStarted
-from tests.api.anthropic.clients import HELLO, async_client_of, client_of, post
+from tests.api.anthropic.clients import HELLO, async_client_of, beta_whole, client_of, post, turns_of, whole
 from tests.api.anthropic.scripts import calling, cut_call, finished, stopped, thinking
 from tests.api.gateway import MODEL, Gateway
 from tests.doubles import Script, answer
@@ -33,29 +33,28 @@ def streamed(gateway: Gateway, **fields: Any) -> Message:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_stream_adds_up_to_the_whole(gateway: Gateway, name: str) -> None:
     gateway.generator.script = SCRIPTS[name]
-    whole = client_of(gateway).messages.create(**HELLO)
+    message = whole(gateway)
     gateway.generator.script = SCRIPTS[name]
     with client_of(gateway).messages.stream(**HELLO) as stream:
         parts = stream.get_final_message()
-    assert plain(parts) == plain(whole)
+    assert plain(parts) == plain(message)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_beta_client_reads_the_same(gateway: Gateway, name: str) -> None:
     gateway.generator.script = SCRIPTS[name]
-    whole = client_of(gateway).beta.messages.create(**HELLO, betas=["context-management-2025-06-27", "from-the-future"])
+    message = beta_whole(gateway, betas=["context-management-2025-06-27", "from-the-future"])
     gateway.generator.script = SCRIPTS[name]
     with client_of(gateway).beta.messages.stream(**HELLO) as stream:
         parts = stream.get_final_message()
-    assert plain(parts) == plain(whole)
+    assert plain(parts) == plain(message)
 
 
 async def test_the_asynchronous_client(gateway: Gateway) -> None:
     gateway.generator.script = thinking()
-    async with async_client_of(gateway) as client:
-        async with client.messages.stream(**HELLO) as stream:
-            texts = [text async for text in stream.text_stream]
-            message = await stream.get_final_message()
+    async with async_client_of(gateway) as client, client.messages.stream(**HELLO) as stream:
+        texts = [text async for text in stream.text_stream]
+        message = await stream.get_final_message()
     assert texts == ["\n\nIt is", " 4."]
     assert message.stop_reason == "end_turn"
 
@@ -69,7 +68,7 @@ def plain(message: Any) -> Mapping[str, Any]:
 
 def test_a_whole_answer(gateway: Gateway) -> None:
     gateway.generator.script = answer("Hi", " you", prompt_tokens=10, cached_tokens=7)
-    message = client_of(gateway).messages.create(**HELLO)
+    message = whole(gateway)
     assert message.id.startswith("msg_")
     assert (message.type, message.role, message.model, message.stop_reason) == ("message", "assistant", MODEL, "end_turn")
     assert message.content == [TextBlock(type="text", text="Hi you")]
@@ -81,7 +80,7 @@ def test_a_whole_answer(gateway: Gateway) -> None:
 
 def test_thoughts_are_blocks_with_a_signature(gateway: Gateway) -> None:
     gateway.generator.script = thinking()
-    message = client_of(gateway).messages.create(**HELLO)
+    message = whole(gateway)
     thought, text = message.content
     assert isinstance(thought, ThinkingBlock)
     assert thought.thinking == "Let me see."
@@ -94,15 +93,19 @@ def test_thoughts_are_blocks_with_a_signature(gateway: Gateway) -> None:
 
 def test_thoughts_that_are_not_shown_come_back_through_their_signature(gateway: Gateway) -> None:
     gateway.generator.script = thinking()
-    fields: Mapping[str, Any] = {**HELLO, "thinking": {"type": "adaptive", "display": "omitted"}}
-    hidden = client_of(gateway).messages.create(**fields)
+    options = {"type": "adaptive", "display": "omitted"}
+    hidden = whole(gateway, thinking=options)
     assert isinstance(hidden.content[0], ThinkingBlock)
     assert hidden.content[0].thinking == ""
     gateway.generator.script = thinking()
-    assert streamed(gateway, thinking=fields["thinking"]).content == hidden.content
-    turns = [*HELLO["messages"], {"role": "assistant", "content": hidden.to_dict()["content"]}, {"role": "user", "content": "Sure?"}]
+    assert streamed(gateway, thinking=options).content[0] == hidden.content[0]
+    turns: list[Any] = [
+        *HELLO["messages"],
+        {"role": "assistant", "content": hidden.to_dict()["content"]},
+        {"role": "user", "content": "Sure?"},
+    ]
     post(gateway, messages=turns)
-    assert (gateway.generator.seen[-1].messages or ())[1].reasoning == "Let me see."
+    assert turns_of(gateway.generator.seen[-1])[1].reasoning == "Let me see."
 
 
 def test_calls_are_blocks_of_their_own(gateway: Gateway) -> None:
@@ -116,7 +119,7 @@ def test_calls_are_blocks_of_their_own(gateway: Gateway) -> None:
 
 def test_a_call_that_was_cut_keeps_what_is_complete(gateway: Gateway) -> None:
     gateway.generator.script = cut_call()
-    message = client_of(gateway).messages.create(**HELLO)
+    message = whole(gateway)
     assert isinstance(message.content[0], ToolUseBlock)
     assert message.content[0].input == {"path": "a", "lines": [1, 2]}
     assert message.stop_reason == "max_tokens"
@@ -135,8 +138,7 @@ def test_a_call_that_was_cut_keeps_what_is_complete(gateway: Gateway) -> None:
 def test_why_an_answer_ended(gateway: Gateway, script: Script, max_tokens: int, reason: str, sequence: str | None) -> None:
     for stream in (False, True):
         gateway.generator.script = script
-        fields: Mapping[str, Any] = {**HELLO, "max_tokens": max_tokens}
-        message = streamed(gateway, max_tokens=max_tokens) if stream else client_of(gateway).messages.create(**fields)
+        message = (streamed if stream else whole)(gateway, max_tokens=max_tokens)
         assert (message.stop_reason, message.stop_sequence) == (reason, sequence)
 
 
@@ -228,7 +230,7 @@ def test_why_the_cache_missed(gateway: Gateway, report: CacheReport | None, show
 
 def test_an_answer_that_was_never_given_is_not_compared_with(gateway: Gateway) -> None:
     gateway.generator.script = [Started(prompt_tokens=1), finished("stop", cache=CHANGED)]
-    found = client_of(gateway).beta.messages.create(**HELLO, diagnostics={"previous_message_id": "msg_elsewhere"})
+    found = beta_whole(gateway, diagnostics={"previous_message_id": "msg_elsewhere"})
     assert found.diagnostics is not None
     assert found.diagnostics.cache_miss_reason is not None
     assert found.diagnostics.cache_miss_reason.type == "previous_message_not_found"
@@ -242,8 +244,7 @@ def test_a_member_of_a_toolset_is_called_by_its_own_name(gateway: Gateway) -> No
         ToolCallFinished(index=0),
         finished("tool_calls"),
     ]
-    tools: Any = [{"type": "browser_toolset_20260801"}]
-    message = client_of(gateway).beta.messages.create(**HELLO, tools=tools)
+    message = beta_whole(gateway, tools=[{"type": "browser_toolset_20260801"}])
     assert gateway.generator.seen[-1].tools[0].name == "browser_navigate"
     assert message.content[0].to_dict() == {
         "type": "tool_use",
@@ -253,13 +254,13 @@ def test_a_member_of_a_toolset_is_called_by_its_own_name(gateway: Gateway) -> No
         "caller": {"type": "direct"},
         "input": {"url": "https://example.com"},
     }
-    turns = [
+    turns: list[Any] = [
         *HELLO["messages"],
         {"role": "assistant", "content": [message.content[0].to_dict()]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "ok"}]},
     ]
     post(gateway, messages=turns)
-    assert [(each.role, each.name) for each in gateway.generator.seen[-1].messages or ()][1:] == [
+    assert [(each.role, each.name) for each in turns_of(gateway.generator.seen[-1])][1:] == [
         ("assistant", None),
         ("tool", "browser_navigate"),
     ]
