@@ -1,13 +1,18 @@
 """Which texts a grammar accepts, and texts that it lets a model write that knows nothing."""
 
+import itertools
+import json
 import random
+from collections.abc import Iterator
 from functools import cache
+from typing import cast
 
 from llguidance import LLMatcher, LLTokenizer
 
 from tests.unit.text.samples import TINY
 
 MOST_GUESSES = 20
+MOST_ORDERS = 200
 
 
 @cache
@@ -28,6 +33,25 @@ def accepts(grammar: str, text: str) -> bool:
     assert not matcher.is_error(), matcher.get_error()
     ids = tokens().tokenize_str(text)
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+
+def matches(source: str, value: object) -> bool:
+    """Whether `value` is of the grammar with its properties in some order: grammars fix the order."""
+    written = (json.dumps(each, ensure_ascii=False) for each in itertools.islice(orders(value), MOST_ORDERS))
+    return any(accepts(source, text) for text in written)
+
+
+def orders(value: object) -> Iterator[object]:
+    """`value` with the properties of its objects in every order."""
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        for names in itertools.permutations(members):
+            for values in itertools.product(*(list(orders(members[name])) for name in names)):
+                yield dict(zip(names, values, strict=True))
+    elif isinstance(value, list):
+        yield from map(list, itertools.product(*(list(orders(each)) for each in cast("list[object]", value))))
+    else:
+        yield value
 
 
 def walk(grammar: str, seed: int, *, most: int = 600) -> str | None:

@@ -13,7 +13,7 @@ from pomona.core.errors import InvalidRequest
 from pomona.core.generation import OutputFormat
 from pomona.text.grammar.formats import grammar_of
 from pomona.text.grammar.xml_reading import read_xml
-from tests.unit.text.grammar.acceptance import walk
+from tests.unit.text.grammar.acceptance import matches, walk
 
 WALKS = 12
 PERSON = {
@@ -67,7 +67,7 @@ FORMATS = ("date-time", "date", "time", "duration", "email", "hostname", "ipv4",
 
 def valid(schema: object, value: object) -> bool:
     """By the reference implementation, formats included."""
-    return Draft202012Validator(cast("dict[str, object]", schema), format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(value)
+    return Draft202012Validator(cast("bool", schema), format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(cast("bool", value))
 
 
 def source(schema: object, kind: str = "json_schema") -> str:
@@ -102,53 +102,89 @@ def test_xml_reads_back_as_a_value_of_the_schema() -> None:
         assert valid(PERSON, read_xml(PERSON, text)), text
 
 
+Schemas = st.SearchStrategy[object]
 names = st.sampled_from(["a", "b", "c"])
-scalars = st.one_of(
-    st.sampled_from([{}, True, {"type": "null"}, {"type": "boolean"}, {"type": "string"}, {"type": ["string", "integer"]}]),
-    st.builds(lambda low, size: {"type": "integer", "minimum": low, "maximum": low + size}, st.integers(-50, 50), st.integers(-1, 30)),
-    st.builds(lambda low, size: {"minLength": low, "maxLength": low + size}, st.integers(0, 3), st.integers(0, 4)),
-    st.builds(lambda values: {"enum": values}, st.lists(st.sampled_from([1, 1.5, "x", None, True, [1], {"a": 1}]), min_size=1, max_size=3)),
-    st.sampled_from([{"pattern": "^[ab]+$"}, {"pattern": "b"}, {"multipleOf": 2}, {"not": {"type": "string"}}, False]),
-)
+constants = st.lists(st.sampled_from(cast("list[object]", [1, 1.5, "x", None, True, [1], {"a": 1}])), min_size=1, max_size=3)
+SCALARS: list[object] = [
+    *({}, True, False, {"type": "null"}, {"type": "boolean"}, {"type": "string"}, {"type": ["string", "integer"]}),
+    *({"pattern": "^[ab]+$"}, {"pattern": "b"}, {"multipleOf": 2}, {"not": {"type": "string"}}),
+]
 
 
-def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    objects = st.fixed_dictionaries(
-        {},
-        optional={
-            "type": st.just("object"),
-            "properties": st.dictionaries(names, inner, max_size=3),
-            "required": st.lists(names, max_size=2, unique=True),
-            "additionalProperties": inner,
-            "patternProperties": st.dictionaries(st.sampled_from(["^a", "^[bc]$"]), inner, max_size=2),
-            "propertyNames": st.sampled_from([{"enum": ["a", "b", "x"]}, {"maxLength": 2}]),
-            "minProperties": st.integers(0, 2),
-            "maxProperties": st.integers(0, 3),
-            "dependentRequired": st.dictionaries(names, st.lists(names, max_size=1), max_size=1),
-        },
-    )
-    arrays = st.fixed_dictionaries(
-        {"type": st.just("array")},
-        optional={
-            "items": inner,
-            "prefixItems": st.lists(inner, min_size=1, max_size=2),
-            "minItems": st.integers(0, 2),
-            "maxItems": st.integers(0, 3),
-        },
-    )
-    unions = st.builds(lambda key, each: {key: each}, st.sampled_from(["anyOf", "oneOf", "allOf"]), st.lists(inner, min_size=1, max_size=3))
-    both = st.builds(lambda left, right: {**left, **right}, objects, unions)
-    return st.one_of(objects, arrays, unions, both)
+@st.composite
+def scalars(draw: st.DrawFn) -> object:
+    low, size = draw(st.integers(-3, 9)), draw(st.integers(-1, 9))
+    numbers: object = {"type": "integer", "minimum": low, "maximum": low + size}
+    strings: object = {"minLength": max(low, 0), "maxLength": max(low + size, 0)}
+    return draw(st.sampled_from([numbers, strings, {"enum": draw(constants)}, *SCALARS]))
 
 
-@given(schema=st.recursive(scalars, containers, max_leaves=6), seed=st.integers(0, 1000))
-@settings(max_examples=150, deadline=None)
-def test_any_schema_is_enforced_or_refused(schema: object, seed: int) -> None:
+def containers(inner: Schemas) -> Schemas:
+    return st.one_of(cast("Schemas", objects(inner)), cast("Schemas", arrays(inner)), unions(inner), in_two_ways(inner))
+
+
+@st.composite
+def objects(draw: st.DrawFn, inner: Schemas) -> dict[str, object]:
+    members: dict[str, st.SearchStrategy[object]] = {
+        "type": st.just("object"),
+        "properties": cast("Schemas", st.dictionaries(names, inner, max_size=3)),
+        "required": cast("Schemas", st.lists(names, max_size=2, unique=True)),
+        "additionalProperties": inner,
+        "patternProperties": cast("Schemas", st.dictionaries(st.sampled_from(["^a", "^[bc]$"]), inner, max_size=2)),
+        "propertyNames": cast("Schemas", st.sampled_from([{"enum": ["a", "b", "x"]}, {"maxLength": 2}])),
+        "minProperties": cast("Schemas", st.integers(0, 2)),
+        "maxProperties": cast("Schemas", st.integers(0, 3)),
+        "dependentRequired": cast("Schemas", st.dictionaries(names, st.lists(names, max_size=1), max_size=1)),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(members)), unique=True, max_size=5))
+    return {name: draw(members[name]) for name in chosen}
+
+
+@st.composite
+def arrays(draw: st.DrawFn, inner: Schemas) -> dict[str, object]:
+    members: dict[str, st.SearchStrategy[object]] = {
+        "items": inner,
+        "prefixItems": cast("Schemas", st.lists(inner, min_size=1, max_size=2)),
+        "minItems": cast("Schemas", st.integers(0, 2)),
+        "maxItems": cast("Schemas", st.integers(0, 3)),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(members)), unique=True))
+    return {"type": "array", **{name: draw(members[name]) for name in chosen}}
+
+
+@st.composite
+def unions(draw: st.DrawFn, inner: Schemas) -> object:
+    return {draw(st.sampled_from(["anyOf", "oneOf", "allOf"])): draw(st.lists(inner, min_size=1, max_size=3))}
+
+
+@st.composite
+def in_two_ways(draw: st.DrawFn, inner: Schemas) -> object:
+    """A schema beside schemas for the same value."""
+    return {**draw(objects(inner)), **cast("dict[str, object]", draw(unions(inner)))}
+
+
+INSTANCES: list[object] = [
+    *(None, True, 0, 4, 7, 1.5, "", "x", "ab", [], [1], [4, "x"], [None, True, 2], {}, {"a": 1}, {"b": "x"}, {"a": {"a": 1}, "b": [1]}),
+    *({"a": 1.5, "b": None, "c": "ab"}, {"x": 1}, {"abc": True, "b": 4}),
+]
+
+
+def grammar_or_refusal(schema: object) -> str | InvalidRequest:
     try:
-        grammar = source(schema)
+        return source(schema)
     except InvalidRequest as error:
-        assert error.param is not None
+        return error
+
+
+@given(schema=st.recursive(scalars(), containers, max_leaves=6), seed=st.integers(0, 1000))
+@settings(max_examples=100, deadline=None)
+def test_any_schema_is_enforced_or_refused(schema: object, seed: int) -> None:
+    grammar = grammar_or_refusal(schema)
+    if isinstance(grammar, InvalidRequest):
+        assert grammar.param
         return
     text = walk(grammar, seed, most=200)
     if text is not None:
         assert valid(schema, json.loads(text)), text
+    for value in INSTANCES:
+        assert matches(grammar, value) == valid(schema, value), value
