@@ -190,4 +190,4 @@ def _load_words(settings: Settings, model: "ResolvedModel") -> "Words":
 
     tokenizer = load_tokenizer(model.path)
     template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.models.chat_template)
-    return Words(tokenizer=tokenizer, template=template)
+    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.models.constrain_tool_calls)

@@ -102,6 +102,11 @@ class ModelsSettings(Section):
     dequantize_on_cpu: bool = Field(
         default=True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
     )
+    constrain_tool_calls: bool = Field(
+        default=True,
+        description="Calls that a model makes of its own accord are held to the tools' names and schemas. Required, named and strict "
+        "calls always are.",
+    )
     chat_template: Path | None = Field(
         default=None, description="Chat template (a Jinja file) for the default model; unset: the one in the model's folder."
     )

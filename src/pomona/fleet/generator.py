@@ -32,6 +32,14 @@ class Words:
 
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    constrain_calls: bool = True
+    """Calls that the model is free to make fit the tools' schemas."""
+
+    def builder(self, *, max_context: int, vocabulary: int | None = None) -> PromptBuilder:
+        """What builds prompts for it. `max_context` is in tokens; `vocabulary` the number of ids that the model can embed."""
+        return PromptBuilder(
+            self.tokenizer, self.template, max_context=max_context, vocabulary=vocabulary, constrain_calls=self.constrain_calls
+        )
 
 
 class ModelGenerator:
@@ -46,11 +54,12 @@ class ModelGenerator:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
         async with self._engine.place() as facts:
-            builder = PromptBuilder(self._words.tokenizer, self._words.template, max_context=facts.max_context, vocabulary=facts.vocabulary)
-            prompt = await asyncio.get_running_loop().run_in_executor(self._pool, builder.build, request)
+            builder = self._words.builder(max_context=facts.max_context, vocabulary=facts.vocabulary)
+            planned = await asyncio.get_running_loop().run_in_executor(self._pool, builder.plan, request)
+            prompt = planned.prompt
             seen_before = self._memory.compare(request, prompt.token_ids)
             yield Started(prompt_tokens=len(prompt.token_ids))
-            output = TextOutput(self._words.tokenizer, request, len(prompt.token_ids))
+            output = TextOutput(self._words.tokenizer, request, len(prompt.token_ids), plan=planned.answer, prompt_ids=prompt.token_ids)
             async with aclosing(self._engine.stream(prompt)) as steps:
                 async for step in steps:
                     for event in output.push(step):

@@ -11,7 +11,6 @@ from pomona.core.generation import GenerateRequest, TokenText
 from pomona.core.ports import RenderedPrompt, Tokenization
 from pomona.fleet.directory import not_found
 from pomona.fleet.generator import Words
-from pomona.text.prompt import PromptBuilder
 
 T = TypeVar("T")
 ANY_LENGTH = 2**31
@@ -22,7 +21,7 @@ class ModelTokenization:
 
     def __init__(self, words: Words, pool: Executor) -> None:
         self._tokenizer = words.tokenizer
-        self._builder = PromptBuilder(words.tokenizer, words.template, max_context=ANY_LENGTH)
+        self._builder = words.builder(max_context=ANY_LENGTH)
         self._pool = pool
 
     async def render(self, request: GenerateRequest) -> RenderedPrompt:

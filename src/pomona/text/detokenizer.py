@@ -1,11 +1,12 @@
 """Ids to text while they come, never half a character: what has been given out, joined, is `Tokenizer.decode` of all ids."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 from pomona.text.tokenizer import Tokenizer
 
+NONE: frozenset[int] = frozenset()
 REPLACEMENT = "\ufffd"
 LONGEST_WAIT = 16
 """Tokens after which an unfinished character counts as broken: no UTF-8 character has more than 4 bytes."""
@@ -23,11 +24,42 @@ class Detokenizer(Protocol):
         ...
 
 
-def make_detokenizer(tokenizer: Tokenizer, *, continues: bool = False) -> Detokenizer:
-    """For one answer. Where it `continues` a text, a leading space is part of it; an answer that stands alone has none."""
+def make_detokenizer(tokenizer: Tokenizer, *, continues: bool = False, visible: Set[int] = NONE) -> Detokenizer:
+    """For one answer. Where it `continues` a text, a leading space is part of it; an answer that stands alone has none.
+
+    `visible` are special tokens whose text counts.
+    """
+    return _VisibleDetokenizer(tokenizer, visible, continues=continues) if visible else _plain_detokenizer(tokenizer, continues=continues)
+
+
+def _plain_detokenizer(tokenizer: Tokenizer, *, continues: bool) -> Detokenizer:
     if tokenizer.spelling is None:
         return _WindowDetokenizer(tokenizer)
     return _ByteDetokenizer(tokenizer, strips=tokenizer.spelling.strips_leading_space and not continues)
+
+
+class _VisibleDetokenizer:
+    """Gives out the text of some special tokens, too. They end what came before them: no character goes across a special token."""
+
+    def __init__(self, tokenizer: Tokenizer, visible: Set[int], *, continues: bool) -> None:
+        self._tokenizer = tokenizer
+        self._visible = visible
+        self._inner = _plain_detokenizer(tokenizer, continues=continues)
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        if self._visible.isdisjoint(token_ids):
+            return self._inner.push(token_ids)
+        return "".join([self._push(token_id) for token_id in token_ids])
+
+    def finish(self) -> str:
+        return self._inner.finish()
+
+    def _push(self, token_id: int) -> str:
+        if token_id not in self._visible:
+            return self._inner.push((token_id,))
+        before = self._inner.finish()
+        self._inner = _plain_detokenizer(self._tokenizer, continues=True)
+        return before + self._tokenizer.token_text(token_id)
 
 
 class _ByteDetokenizer:

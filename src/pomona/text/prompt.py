@@ -1,8 +1,23 @@
 """Requests in words to prompts in ids. Runs in the gateway's thread pool: tokenising a long text takes a while."""
 
+from dataclasses import dataclass
+
 from pomona.core.errors import ContextOverflow, InvalidRequest
-from pomona.core.generation import GenerateRequest, Prompt
+from pomona.core.generation import GenerateRequest, Prompt, ReasoningLimit
 from pomona.core.ports import RenderedPrompt
+from pomona.text.answers.constraints import grammar_for, is_bound
+from pomona.text.answers.infill import infill_ends, infill_ids
+from pomona.text.answers.plan import (
+    PLAIN,
+    AnswerPlan,
+    Family,
+    callable_tools,
+    family_of,
+    has_no_thought,
+    plan_answer,
+    with_thought,
+)
+from pomona.text.reasoning.options import Thinking, reasoning_limit
 from pomona.text.templates import ChatTemplate, Conversation
 from pomona.text.tokenizer import Tokenizer
 
@@ -13,68 +28,126 @@ BORDER_TOKENS = 16
 """A cut through the text adds fewer tokens than this."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPrompt:
+    """A prompt, and how its answer is read."""
+
+    prompt: Prompt
+    answer: AnswerPlan
+
+
 class PromptBuilder:
     """Builds the prompts of one model. Safe to use from many threads.
 
     `max_context` is in tokens, prompt and answer together. `vocabulary` is the number of ids that the model can embed;
-    by default that of the tokenizer.
+    by default that of the tokenizer. `constrain_calls` binds the calls that a model is free to make to the tools' schemas.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, *, max_context: int, vocabulary: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        *,
+        max_context: int,
+        vocabulary: int | None = None,
+        constrain_calls: bool = True,
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._max_context = max_context
         self._vocabulary = vocabulary or tokenizer.vocabulary_size
+        self._constrain_calls = constrain_calls
 
     def build(self, request: GenerateRequest) -> Prompt:
         """The prompt of `request`. Raises InvalidRequest, ContextOverflow or UnsupportedField, saying what to change."""
+        return self.plan(request).prompt
+
+    def plan(self, request: GenerateRequest) -> PlannedPrompt:
+        """The prompt of `request` and what is known of its answer. Raises as `build`."""
         _check_stops(request)
         self._check_ids("logit_bias", tuple(request.sampling.logit_bias))
-        ids = self.render(request).token_ids
-        return Prompt(
+        self._check_ids("logprob_token_ids", request.sampling.logprob_token_ids)
+        asked = self._asked(request)
+        grammar = grammar_for(request, asked.answer, asked.family, self._tokenizer, constrain=self._constrain_calls)
+        prompt = Prompt(
             id=request.id,
-            token_ids=ids,
+            token_ids=asked.ids,
             sampling=request.sampling,
-            max_tokens=self._room(len(ids), request),
-            stop_token_ids=tuple(sorted(stop_token_ids(self._tokenizer, request))),
+            max_tokens=self._room(len(asked.ids), request),
+            stop_token_ids=tuple(sorted(stop_token_ids(self._tokenizer, request, asked.answer))),
+            grammar=grammar,
+            reasoning_limit=self._limit(request, asked, bound=grammar is not None and not grammar.repeats),
+            prompt_logprobs=request.prompt_logprobs,
+            priority=request.priority,
         )
+        return PlannedPrompt(prompt=prompt, answer=asked.answer)
 
     def render(self, request: GenerateRequest) -> RenderedPrompt:
         """The text and the ids that the model reads for `request`, before there is an answer to plan for. Raises as `build`."""
-        text, ids = self._text_and_ids(request)
-        return RenderedPrompt(text=text, token_ids=tuple(ids or self._begin_of_text()))
+        asked = self._asked(request)
+        return RenderedPrompt(text=asked.text, token_ids=asked.ids)
 
-    def _text_and_ids(self, request: GenerateRequest) -> tuple[str | None, list[int]]:
+    def _asked(self, request: GenerateRequest) -> "_Asked":
+        asked = self._asked_in_any_form(request)
+        return asked if asked.ids else _Asked(text=asked.text, ids=tuple(self._begin_of_text()), answer=asked.answer, family=asked.family)
+
+    def _asked_in_any_form(self, request: GenerateRequest) -> "_Asked":
         given = [name for name in ("messages", "text", "token_ids") if getattr(request, name) is not None]
         if len(given) != 1:
             raise InvalidRequest(f"A request needs exactly one of messages, text and token_ids; it has {', '.join(given) or 'none'}.")
+        if request.suffix is not None and request.text is None:
+            raise InvalidRequest("suffix goes with a prompt that is one text. Leave it out, or give the prompt as text.", param="suffix")
         if request.token_ids is not None:
             self._check_ids("prompt", request.token_ids)
-            return None, list(request.token_ids)
+            return _Asked(text=None, ids=tuple(request.token_ids))
         if request.text is not None:
-            self._check_length(request.text, "prompt")
-            return request.text, self._tokenizer.encode(request.text, add_special_tokens=True)
-        text = self._apply_template(request)
-        self._check_length(text, "messages")
-        return text, self._tokenizer.encode_chat(text)
+            return self._asked_with_text(request.text, request.suffix)
+        return self._asked_with_messages(request)
 
-    def _apply_template(self, request: GenerateRequest) -> str:
+    def _asked_with_text(self, text: str, suffix: str | None) -> "_Asked":
+        self._check_length(text + (suffix or ""), "prompt")
+        if suffix is None:
+            return _Asked(text=text, ids=tuple(self._tokenizer.encode(text, add_special_tokens=True)))
+        ids = tuple(infill_ids(self._tokenizer, text, suffix))
+        return _Asked(
+            text=self._tokenizer.decode(ids, skip_special_tokens=False), ids=ids, answer=AnswerPlan(stop_ids=infill_ends(self._tokenizer))
+        )
+
+    def _asked_with_messages(self, request: GenerateRequest) -> "_Asked":
+        template = self._template_of(request)
+        tools = callable_tools(request)
+        family = family_of(template, self._tokenizer, with_tools=bool(tools))
+        thinking = Thinking.of(request.reasoning)
+        self._check_length("".join(message.text for message in request.messages or ()), "messages")
+        text = _rendered(template, request, family, thinking, shows_tools=bool(tools))
+
+        def opens() -> bool:
+            return is_bound(request, answer) and _thinks_first(template, request, family, thinking, shows_tools=bool(tools))
+
+        answer = plan_answer(family, self._tokenizer, tools, parallel=request.tool_choice.parallel)
+        if not request.continue_last_message:
+            answer = with_thought(answer, family, text, thinking, opens=opens)
+        text += answer.appended
+        self._check_length(text, "messages")
+        return _Asked(text=text, ids=tuple(self._tokenizer.encode_chat(text)), answer=answer, family=family)
+
+    def _template_of(self, request: GenerateRequest) -> ChatTemplate:
         if self._template is None:
             raise InvalidRequest(
                 f"The model {request.model!r} has no chat template, so it cannot take messages. Send a plain prompt to "
                 "/v1/completions, or give it a template with the setting models.chat_template.",
                 param="messages",
             )
-        messages = request.messages or ()
-        self._check_length("".join(message.text for message in messages), "messages")
-        return self._template.render(
-            Conversation(
-                messages=messages,
-                tools=request.tools,
-                options=request.template_options,
-                continue_last_message=request.continue_last_message,
-            )
-        )
+        return self._template
+
+    def _limit(self, request: GenerateRequest, asked: "_Asked", *, bound: bool) -> ReasoningLimit | None:
+        marks = asked.family.marks if asked.family else None
+        if asked.family is None or marks is None:
+            return None
+        tokens = Thinking.of(request.reasoning).limit_tokens(asked.family.variables)
+        if tokens is None or (bound and not asked.answer.opened):
+            return None
+        return reasoning_limit(tokens, marks, self._tokenizer, opened=asked.answer.opened, bound=bound)
 
     def _check_length(self, text: str, param: str) -> None:
         """Refuse a text that cannot fit after reading not much more of it than fits."""
@@ -111,7 +184,7 @@ class PromptBuilder:
         """Tokens that the answer may have."""
         room = self._max_context - prompt_tokens
         param = "prompt" if request.messages is None else "messages"
-        if room < 1:
+        if room < (0 if request.max_tokens == 0 else 1):
             raise ContextOverflow(
                 f"The prompt has {prompt_tokens:,} tokens; the model's context is {self._max_context:,} tokens, and the answer needs room "
                 "too. Shorten the prompt: drop old messages, or send only the part that matters.",
@@ -122,6 +195,8 @@ class PromptBuilder:
         wanted = request.max_tokens
         if wanted is None:
             return room
+        if wanted == 0 and request.prompt_logprobs is not None:
+            return 0
         if wanted < 1:
             raise InvalidRequest(f"max_tokens is {wanted!r}; it must be at least 1, or left out.", param="max_tokens")
         if wanted > room and request.clamp_max_tokens:
@@ -137,10 +212,40 @@ class PromptBuilder:
         return wanted
 
 
-def stop_token_ids(tokenizer: Tokenizer, request: GenerateRequest) -> frozenset[int]:
-    """Ids that end the answer: the model's own, and those of special tokens given as stop strings, whose text is never visible."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request as the model reads it. `family` is None where no chat template was used."""
+
+    text: str | None
+    ids: tuple[int, ...]
+    answer: AnswerPlan = PLAIN
+    family: Family | None = None
+
+
+def _rendered(template: ChatTemplate, request: GenerateRequest, family: Family, thinking: Thinking, *, shows_tools: bool) -> str:
+    return template.render(
+        Conversation(
+            messages=request.messages or (),
+            tools=request.tools if shows_tools else (),
+            options={**thinking.variables(family.variables), **request.template_options},
+            continue_last_message=request.continue_last_message,
+            write_calls=family.dialect.written,
+        )
+    )
+
+
+def _thinks_first(template: ChatTemplate, request: GenerateRequest, family: Family, thinking: Thinking, *, shows_tools: bool) -> bool:
+    """Whether a model that may open a thought should: it is asked to, it always does, or its template can only switch thoughts off."""
+    if family.marks is None or thinking.enabled or family.marks.channels:
+        return family.marks is not None
+    off = Thinking(enabled=False, budget_tokens=None, effort=None)
+    return family.switchable and has_no_thought(_rendered(template, request, family, off, shows_tools=shows_tools), family.marks)
+
+
+def stop_token_ids(tokenizer: Tokenizer, request: GenerateRequest, answer: AnswerPlan = PLAIN) -> frozenset[int]:
+    """Ids that end the answer: the model's own, those behind calls, and special tokens given as stop strings, whose text never shows."""
     named = frozenset(tokenizer.special_tokens[stop] for stop in request.stop if stop in tokenizer.special_tokens)
-    return named if request.ignore_eos else named | tokenizer.eos_ids
+    return named if request.ignore_eos else named | tokenizer.eos_ids | answer.stop_ids
 
 
 def _check_stops(request: GenerateRequest) -> None:

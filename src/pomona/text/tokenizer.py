@@ -40,6 +40,7 @@ class Tokenizer:
         self.spelling = spelling
         self.template_variables = special.template_variables
         self.special_tokens = special_ids
+        self._special_texts = {token_id: text for text, token_id in special_ids.items()}
         self._special_pattern: re.Pattern[str] | None = None
         self.special_ids = frozenset(special_ids.values())
         self.bos_id = special_ids.get(special.named.get("bos_token", ""), special.bos_id)
@@ -110,6 +111,9 @@ class Tokenizer:
             return None
 
     def _spell(self, token_id: int) -> bytes:
+        special = self._special_texts.get(token_id)
+        if special is not None:  # written as it is, never in the vocabulary's own alphabet: `<｜tool▁sep｜>` has no space in it
+            return special.encode()
         if self.spelling is None:
             return self._vocabulary.decode([token_id], skip_special_tokens=False).encode("utf-8", "replace")
         token = self._vocabulary.token(token_id)

@@ -56,12 +56,17 @@ class Thinking:
         return self.budget_tokens or EFFORT_TOKENS.get(self.effort or "")
 
 
-def reasoning_limit(tokens: int, marks: ThoughtMarks, tokenizer: Tokenizer, *, opened: bool) -> ReasoningLimit:
-    """A limit of this many tokens for a model with these marks."""
+def reasoning_limit(tokens: int, marks: ThoughtMarks, tokenizer: Tokenizer, *, opened: bool, bound: bool) -> ReasoningLimit:
+    """A limit of this many tokens for a model with these marks. Where the answer behind the thought is `bound` by a grammar, the
+    grammar holds from the end of the thought on, so nothing more than that is forced.
+    """
 
     def ids(text: str) -> tuple[int, ...]:
         return tuple(tokenizer.encode(text, add_special_tokens=False))
 
     return ReasoningLimit(
-        budget_tokens=tokens, open_ids=() if opened else ids(marks.open), close_ids=ids(marks.close), forced_ids=ids(marks.ending)
+        budget_tokens=tokens,
+        open_ids=() if opened else ids(marks.open),
+        close_ids=ids(marks.close),
+        forced_ids=ids(f"\n{marks.close}" if bound and not marks.forced else marks.close if bound else marks.ending),
     )

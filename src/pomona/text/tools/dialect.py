@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pomona.core.generation import ReasoningDelta, TextDelta, ToolCallDelta, ToolCallFinished, ToolCallStarted
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import ToolCall, ToolDefinition
 
 Piece = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallFinished
 
@@ -63,3 +63,5 @@ class Dialect:
     """The parser splits thoughts from the answer too (harmony's channels), so it reads every answer, with or without tools."""
     bare: bool = False
     """A call is an object at the very beginning of the answer, without any mark."""
+    written: Callable[[Sequence[ToolCall]], str] | None = None
+    """Calls as the model writes them, for templates that show tools but leave out the calls of earlier turns."""

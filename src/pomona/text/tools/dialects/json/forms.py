@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.dialect import CallParser, Dialect, Marks, Trigger
 from pomona.text.tools.dialects.json.form_parser import FormParser, Reading
 from pomona.text.tools.grammars import arguments_item, call_rules, starting
@@ -49,6 +49,7 @@ def dialect(
         visible=(*reading.marks, mark) if mark else reading.marks,
         stops=tuple(stops),
         bare=reading.bare,
+        written=lambda made: _written(writing, made),
     )
 
 
@@ -77,6 +78,14 @@ def _rules(writing: Writing, tools: Sequence[ToolDefinition], marks: Marks, begi
 
 def _with_id(text: str, writing: Writing, marks: Marks) -> str:
     return f" {writing.id} ".join(_item(piece, marks) for piece in text.split("ID", 1))
+
+
+def _written(writing: Writing, calls: Sequence[ToolCall]) -> str:
+    def one(call: ToolCall) -> str:
+        head = writing.head.replace("NAME", call.name)
+        return f"{writing.begin}{head}{call.arguments or '{}'}{writing.tail}{writing.end}".replace("ID", call.id, 1)
+
+    return f"{writing.first}{writing.between.join(one(call) for call in calls)}{writing.last}"
 
 
 def _item(text: str, marks: Marks) -> str:
