@@ -169,7 +169,7 @@ async def whole_message(call: Call, events: Events) -> bytes:
                     steps.extend(() if _is_prewarming(call) else blocks.take(event))
     if finished is None:
         raise Cancelled("The answer ended before it was complete. Send the request again.")
-    return _json(_message(call, _fold(steps)) | _ending(call, finished) | {"usage": _usage(call, finished.usage)} | _notes(call, finished))
+    return _json(_message(call, _fold(steps)) | _ending(call, finished) | {"usage": _full_usage(call, finished.usage)} | _notes(call, finished))
 
 
 def _is_prewarming(call: Call) -> bool:
@@ -236,7 +236,7 @@ def _arguments(text: str) -> Block:
 
 def _opening(call: Call, prompt_tokens: int) -> Block:
     """What is cached is not known yet: the last event says it."""
-    usage = _usage(call, Usage(prompt_tokens=prompt_tokens))
+    usage = _full_usage(call, Usage(prompt_tokens=prompt_tokens))
     pending = {"diagnostics": {"cache_miss_reason": None}} if call.diagnose else {}
     return _message(call, []) | {"stop_reason": None, "stop_sequence": None, "stop_details": None, "usage": usage} | pending
 
@@ -270,18 +270,22 @@ def _stop_reason(call: Call, finished: Finished) -> str:
 
 
 def _usage(call: Call, usage: Usage) -> Block:
-    """Three disjoint kinds of input: what was computed, what was read from the cache, what was written to it at a price (nothing)."""
-    thought = 0 if _is_prewarming(call) else usage.reasoning_tokens
+    """Three disjoint kinds of input: what was computed, what was written to the cache at a price (nothing), what was read from it."""
+    silent = _is_prewarming(call)
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
-        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": 0 if _is_prewarming(call) else usage.completion_tokens,
-        "output_tokens_details": {"thinking_tokens": thought},
-        "service_tier": "standard",
-        "speed": "fast" if call.fast else "standard",
+        "output_tokens": 0 if silent else usage.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": 0 if silent else usage.reasoning_tokens},
     }
+
+
+def _full_usage(call: Call, usage: Usage) -> Block:
+    """That of a whole message; at the end of a stream Anthropic says less."""
+    created = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
+    speed = "fast" if call.fast else "standard"
+    return _usage(call, usage) | {"cache_creation": created, "service_tier": "standard", "speed": speed}
 
 
 def _notes(call: Call, finished: Finished) -> Block:
