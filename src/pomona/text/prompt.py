@@ -13,11 +13,11 @@ from pomona.text.answers.plan import (
     Family,
     callable_tools,
     family_of,
-    has_no_thought,
+    opens_thought,
     plan_answer,
     with_thought,
 )
-from pomona.text.reasoning.options import Thinking, reasoning_limit
+from pomona.text.reasoning.options import OFF, Thinking, reasoning_limit
 from pomona.text.templates import ChatTemplate, Conversation
 from pomona.text.tokenizer import Tokenizer
 
@@ -122,7 +122,8 @@ class PromptBuilder:
         text = _rendered(template, request, family, thinking, shows_tools=bool(tools))
 
         def opens() -> bool:
-            return is_bound(request, answer) and _thinks_first(template, request, family, thinking, shows_tools=bool(tools))
+            rendered_off = _rendered(template, request, family, OFF, shows_tools=bool(tools)) if family.switchable else text
+            return opens_thought(family, thinking, text, rendered_off, bound=is_bound(request, answer))
 
         answer = plan_answer(family, self._tokenizer, tools, parallel=request.tool_choice.parallel)
         if not request.continue_last_message:
@@ -232,14 +233,6 @@ def _rendered(template: ChatTemplate, request: GenerateRequest, family: Family, 
             write_calls=family.dialect.written,
         )
     )
-
-
-def _thinks_first(template: ChatTemplate, request: GenerateRequest, family: Family, thinking: Thinking, *, shows_tools: bool) -> bool:
-    """Whether a model that may open a thought should: it is asked to, it always does, or its template can only switch thoughts off."""
-    if family.marks is None or thinking.enabled or family.marks.channels:
-        return family.marks is not None
-    off = Thinking(enabled=False, budget_tokens=None, effort=None)
-    return family.switchable and has_no_thought(_rendered(template, request, family, off, shows_tools=shows_tools), family.marks)
 
 
 def stop_token_ids(tokenizer: Tokenizer, request: GenerateRequest, answer: AnswerPlan = PLAIN) -> frozenset[int]:

@@ -5,6 +5,7 @@ Source of the method: the trial renderings of llama.cpp's minja (`chat-template.
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import get_args
@@ -13,13 +14,15 @@ from pomona.core.messages import Message, Role, TextPart, ToolCall, ToolDefiniti
 from pomona.text.conversation import Arguments, Empty, Fields, Style, Thoughts, message_fields, tool_fields
 
 Trial = Callable[[Sequence[Fields], Sequence[Fields]], str | None]
-"""Renders messages and tools; None where the template refuses them."""
+"""Renders messages and tools, None where the template refuses them."""
 MARK, KEY, VALUE, TOOL, LAST = "pomona mark", "pomona_key", "pomona_value", "pomona_tool", "pomona last"
 THOUGHT_TAGS = (("<think>", "</think>"),)
+PART_TYPE = re.compile(r"""==\s*["']thinking["']""")
+"""A template that looks for parts of the type `thinking`; others print parts that they do not know."""
 
 
-def find_style(source: str, trial: Trial) -> Style:
-    """Try the template out on small conversations."""
+def find_style(source: str, trial: Trial, thinking: Trial) -> Style:
+    """Try the template out on small conversations. `thinking` is a trial with thinking switched on."""
     style = Style(developer="'developer'" in source or '"developer"' in source)
     style = _with_content(style, "user", trial)
     shown = trial(message_fields([_message("user")], style), TOOLS) or ""
@@ -27,7 +30,7 @@ def find_style(source: str, trial: Trial) -> Style:
     style = _with_calls(style, trial, shown.count("None"))
     for role in ("system", "assistant", "tool"):
         style = _with_content(style, role, trial)
-    return _with_thoughts(_with_system(style, trial), source, trial)
+    return _with_thoughts(_with_system(style, trial), source, thinking)
 
 
 def _with_content(style: Style, role: Role, trial: Trial) -> Style:
@@ -84,15 +87,20 @@ def _with_system(style: Style, trial: Trial) -> Style:
 
 def _with_thoughts(style: Style, source: str, trial: Trial) -> Style:
     """The first form in which a thought comes through, before calls or at the end."""
-    tags = next((tags for tags in THOUGHT_TAGS if tags[1] in source), ("", ""))
+    tags = next((tags for tags in THOUGHT_TAGS if _splits_at(tags[1], source)), ("", ""))
     for form in get_args(Thoughts)[1:]:
-        if form == "tags" and not tags[0]:
+        if (form == "tags" and not tags[0]) or (form == "part" and PART_TYPE.search(source) is None):
             continue
         candidate = replace(style, thoughts=form, thought_tags=tags)
         shown = [_try_thought(text, candidate, trial) for text in ("", LAST)]
         if any(_shows_text(each) for each in shown):
             return replace(candidate, thoughts_beside_text=_shows_text(shown[1]))
     return style
+
+
+def _splits_at(mark: str, source: str) -> bool:
+    """The template takes thoughts out of the content; others would show them for ever."""
+    return re.search(rf"""split\(\s*["']{re.escape(mark)}""", source) is not None
 
 
 def _try_thought(text: str, style: Style, trial: Trial) -> str | None:

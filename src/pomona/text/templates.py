@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from pomona.text.styles import find_style
 
 NO_OPTIONS: Mapping[str, object] = {}
 RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
+THINKING: Mapping[str, object] = {"enable_thinking": True, "thinking": True}
 END_MARK = "<<pomona: the message goes on here>> "
 TEMPLATE_FILE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
@@ -113,7 +114,7 @@ class _Template:
     @cached_property
     def style(self) -> Style:
         """Found by trial at the first use: a dozen small renderings, some milliseconds."""
-        return find_style(self.source, self._try)
+        return find_style(self.source, self._try, partial(self._try, options=THINKING))
 
     @cached_property
     def _no_tools(self) -> list[Fields] | None:

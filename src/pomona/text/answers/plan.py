@@ -134,6 +134,20 @@ def with_thought(plan: AnswerPlan, family: Family, prompt: str, thinking: Thinki
     return plan
 
 
+def opens_thought(family: Family, thinking: Thinking, prompt: str, prompt_off: str, *, bound: bool) -> bool:
+    """Whether the prompt should open a thought that the model may else open or not. `prompt_off`: as rendered without thinking.
+
+    Where the answer has a form, a grammar holds behind the thought: it is opened if one is asked for, if the model always thinks, or
+    if its template must forbid it to think. Else only where a thought is asked for and the template merely mentions it to the model.
+    """
+    if family.marks is None:
+        return False
+    must_forbid = has_no_thought(prompt_off, family.marks)
+    if bound:
+        return bool(thinking.enabled) or family.marks.channels or must_forbid
+    return bool(thinking.enabled) and prompt != prompt_off and not must_forbid and not family.marks.channels
+
+
 def ends_in_thought(prompt: str, marks: ThoughtMarks) -> bool:
     """The prompt ends with the mark that opens a thought."""
     return prompt.rstrip().endswith(marks.open.strip())

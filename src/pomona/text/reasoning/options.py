@@ -56,6 +56,9 @@ class Thinking:
         return self.budget_tokens or EFFORT_TOKENS.get(self.effort or "")
 
 
+OFF = Thinking(enabled=False, budget_tokens=None, effort=None)
+
+
 def reasoning_limit(tokens: int, marks: ThoughtMarks, tokenizer: Tokenizer, *, opened: bool, bound: bool) -> ReasoningLimit:
     """A limit of this many tokens for a model with these marks. Where the answer behind the thought is `bound` by a grammar, the
     grammar holds from the end of the thought on, so nothing more than that is forced.
