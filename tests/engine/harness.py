@@ -1,23 +1,51 @@
 """Driving an engine by hand: schedules of arrivals, pauses and cancellations, and what each row got."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pomona.core.errors import PomonaError
 from pomona.core.generation import FinishReason, Prompt, SamplingParams, TokenLogprobs
 from pomona.core.settings import EngineSettings
 from pomona.engine.engine import Engine
+from pomona.engine.grammar.compiler import GrammarCompiler
+from pomona.engine.grammar.lexicon import Lexicon, read_lexicon
 from pomona.models.device import use_device
 from pomona.models.loading import load
 from pomona.models.references import ResolvedModel, bundled_folder
-from tests.families import CONFIGS, FAMILIES, Family, build
+from tests.families import CONFIGS, FAMILIES, VOCABULARY, Family, build
 
 TRAINED = {"stories260K": Path("tests/data/stories260K"), "pomona-tiny": bundled_folder()}
 """Real weights beside the random ones."""
+WORDS = ('{"', '":', '",', "true", "false", "null", "ab", "the ")
+CALL, CLOSE_CALL, THINK, CLOSE_THINK, END = range(VOCABULARY - 5, VOCABULARY)
+"""Special tokens of `LEXICON`."""
+SPECIAL = (b"<call>", b"</call>", b"<think>", b"</think>", b"<end>")
 PAGE = 8
 ROOMY = 2**22
+
+
+def _tokens() -> tuple[bytes, ...]:
+    """Printable ASCII, the new line, words, the two halves of an accented letter, ids that are no token, special tokens."""
+    plain = [*(bytes([code]) for code in range(32, 127)), b"\n", *(word.encode() for word in WORDS), b"\xc3", b"\xa9"]
+    return (*plain, *[b""] * (VOCABULARY - len(plain) - len(SPECIAL)), *SPECIAL)
+
+
+def ids_of(text: str) -> list[int]:
+    """Letter by letter, as the tokenizer of the random models has it."""
+    return [ord(letter) - 32 for letter in text if 32 <= ord(letter) < 127]
+
+
+LEXICON = Lexicon(tokens=_tokens(), special_ids=frozenset(range(CALL, END + 1)), encode=ids_of)
+"""Of the random models."""
+
+
+@cache
+def lexicon(name: str) -> Lexicon:
+    """The tokens of a small model."""
+    return read_lexicon(TRAINED[name]) if name in TRAINED else LEXICON
 
 
 @cache
@@ -43,7 +71,8 @@ def settings(**changes: object) -> EngineSettings:
 def make_engine(name: str, **changes: object) -> Engine:
     """A fresh engine for a tiny model."""
     model = family(name)
-    return Engine(model.module, settings(**changes), vocabulary=model.vocabulary, max_context=model.max_context)
+    grammars = GrammarCompiler(lambda: lexicon(name), model.vocabulary)
+    return Engine(model.module, settings(**changes), vocabulary=model.vocabulary, max_context=model.max_context, grammars=grammars)
 
 
 def make_prompt(id: str, token_ids: Iterable[int], *, max_tokens: int = 12, stop: tuple[int, ...] = (), **sampling: Any) -> Prompt:
@@ -61,6 +90,8 @@ class Result:
     logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
+    failure: PomonaError | None = None
 
 
 Events = Mapping[int, list[tuple[str, str]]]
@@ -85,13 +116,15 @@ def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Event
             result.logprobs += made.logprobs
             result.finish_reason = made.finish_reason or result.finish_reason
             result.cached_tokens = max(result.cached_tokens, made.cached_tokens)
+            result.prompt_logprobs += made.prompt_logprobs
+            result.failure = made.failure
         engine.check_integrity()
     raise AssertionError("the engine did not come to an end")
 
 
 def alone(name: str, prompt: Prompt, **changes: object) -> Result:
     """The reference: a fresh engine, one row, nothing cached, the whole prompt in one chunk."""
-    key = (name, prompt.token_ids, prompt.max_tokens, prompt.stop_token_ids, repr(prompt.sampling), tuple(sorted(changes.items())))
+    key = (name, repr(replace(prompt, id="")), tuple(sorted(changes.items())))
     if key not in _ALONE:
         engine = make_engine(name, prefix_cache=False, step_token_budget=4096, **changes)
         _ALONE[key] = drive(engine, {0: [prompt]})[prompt.id]

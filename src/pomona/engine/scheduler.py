@@ -92,14 +92,14 @@ class Scheduler:
             if len(self.running) >= self._max_rows and not self._put_back_a_paused_row():
                 return
             blocks = self._cache.match(row)
-            if blocks < len(row.block_hashes) and row.block_hashes[blocks] in in_progress and not row.wants_scores:
+            if self._next_shared(row, blocks) in in_progress and not row.wants_scores:
                 continue  # another row is computing just this beginning: wait and share it
             while not self._start(row, blocks):
                 if not self._put_back_a_paused_row():
                     return
             budget -= max(1, row.prefill_left)
             starts_left -= 1
-            in_progress |= set(row.block_hashes[blocks:])
+            in_progress |= self._promises(row)
 
     def _start(self, row: Sequence, blocks: int) -> bool:
         self._cache.adopt(row, blocks)
@@ -176,9 +176,20 @@ class Scheduler:
         self.preemptions += 1
 
     def _blocks_in_progress(self) -> set[bytes]:
-        if self._cache.recurrent or not self._cache.share:
+        return {block for row in self.running if row.prefill_left > 0 for block in self._promises(row)}
+
+    def _promises(self, row: Sequence) -> set[bytes]:
+        """Blocks that others may take over once this row has computed them; of recurrent layers the state at the last border alone."""
+        if not self._cache.share:
             return set()
-        return {block for row in self.running if row.prefill_left > 0 for block in row.block_hashes[row.indexed_blocks :]}
+        blocks = row.block_hashes[row.indexed_blocks : (len(row.tokens) - 1) // self._cache.page_tokens]
+        return set(blocks[-1:] if self._cache.recurrent else blocks)
+
+    def _next_shared(self, row: Sequence, blocks: int) -> bytes | None:
+        """The block that a row with `blocks` blocks out of the cache would wait for."""
+        end = (len(row.tokens) - 1) // self._cache.page_tokens
+        wanted = row.block_hashes[blocks:end]
+        return (wanted[-1] if self._cache.recurrent else wanted[0]) if wanted else None
 
 
 def _order(row: Sequence) -> tuple[int, int]:

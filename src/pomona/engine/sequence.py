@@ -10,7 +10,7 @@ from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
 
 HEAD_START: dict[Priority, int] = {"high": 256, "normal": 0, "low": -256}
-"""Arrivals. A low row is overtaken by at most 256 normal and 512 high rows that came after it, so it never starves."""
+"""Arrivals. A low row is overtaken by fewer than 256 normal and 512 high rows that came after it, so it never starves."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
