@@ -92,23 +92,29 @@ class FixedDirectory:
         return found
 
 
+@dataclass(slots=True)
 class FixedTokenization:
-    """A Tokenization in which every word is a token, numbered by its length."""
+    """A Tokenization in which every word is a token, numbered by its length unless `known` says otherwise."""
+
+    known: dict[str, int] = field(default_factory=dict[str, int])
 
     async def render(self, request: GenerateRequest) -> RenderedPrompt:
         """All words of the request."""
         if request.token_ids is not None:
             return RenderedPrompt(text=None, token_ids=request.token_ids)
         text = " ".join(message.text for message in request.messages or ()) if request.text is None else request.text
-        return RenderedPrompt(text=text, token_ids=tuple(len(word) for word in text.split()))
+        return RenderedPrompt(text=text, token_ids=tuple(self._id(word) for word in text.split()))
 
     async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
         """A token per word."""
-        return [TokenText(token_id=len(word), text=word, bytes=word.encode(), logprob=0.0) for word in text.split()]
+        return [TokenText(token_id=self._id(word), text=word, bytes=word.encode(), logprob=0.0) for word in text.split()]
 
     async def decode(self, model: str, token_ids: Sequence[int]) -> str:
         """Words of those lengths."""
         return " ".join("x" * each for each in token_ids)
+
+    def _id(self, word: str) -> int:
+        return self.known.get(word, len(word))
 
 
 @dataclass(slots=True)

@@ -51,6 +51,7 @@ class Gateway:
 
     generator: ScriptedGenerator = field(default_factory=lambda: ScriptedGenerator(script=answer("Hello", " world")))
     directory: FixedDirectory = field(default_factory=lambda: FixedDirectory(list(CARDS)))
+    tokenization: FixedTokenization = field(default_factory=FixedTokenization)
     status: FixedStatus = field(default_factory=lambda: FixedStatus((READY,)))
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
@@ -74,7 +75,7 @@ class Gateway:
     @property
     def backend(self) -> Backend:
         """The doubles as the gateway's backend."""
-        return Backend(generator=self.generator, directory=self.directory, status=self.status, tokenization=FixedTokenization())
+        return Backend(generator=self.generator, directory=self.directory, status=self.status, tokenization=self.tokenization)
 
     @property
     def never(self) -> asyncio.Event:
@@ -87,6 +88,7 @@ class Gateway:
         assert self.generator.running == 0
         self.generator.reset(answer("Hello", " world"))
         self.status.reports = (READY,)
+        self.tokenization.known = {}
         self.directory.cards, self.directory.stands_in = list(CARDS), ""
 
     def call(self, work: Coroutine[object, object, T]) -> T:

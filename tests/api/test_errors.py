@@ -172,7 +172,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones(gateway: Gateway) -> N
 
 def test_unknown_addresses_and_methods(gateway: Gateway) -> None:
     check(gateway.http().get("/v1/nothing"), 404, "not_found", None, "nothing at GET /v1/nothing")
-    response = gateway.http().get("/v1/chat/completions")
+    response = gateway.http().get("/v1/completions")
     check(response, 405, "method_not_allowed", None, "takes POST")
     assert response.headers["allow"] == "POST"
 

@@ -28,10 +28,12 @@ from pomona.server.drain import Drain
 from pomona.server.errors import ErrorBorder, answer_http_error, answer_pomona_error
 from pomona.server.openai.chat.routes import chat_routes
 from pomona.server.openai.completions.routes import completion_routes
+from pomona.server.openai.decisions.routes import decision_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Services
+from pomona.server.tokens.routes import token_routes
 
 NO_KEYS = KeyRing()
 
@@ -57,7 +59,8 @@ def create_public_app(
     )
     for routes in (chat_routes(services), completion_routes(services), model_routes(services), message_routes(services)):
         app.include_router(routes)
-    app.include_router(response_routes(services))
+    for routes in (response_routes(services), decision_routes(services), token_routes(services)):
+        app.include_router(routes)
     app.include_router(probe_routes(backend.status, drain, settings.fleet.hang_seconds))
     return app
 
