@@ -90,7 +90,7 @@ def test_calls_of_other_tools(gateway: Gateway) -> None:
         {"type": "apply_patch_call", "call_id": "c4", "operation": {"type": "delete_file", "path": "a"}, "status": "completed"},
         {"type": "apply_patch_call_output", "call_id": "c4", "status": "failed"},
         {"type": "tool_search_call", "call_id": "c5", "arguments": {"query": "q"}, "execution": "client"},
-        {"type": "tool_search_output", "call_id": "c5", "tools": [{"type": "function", "name": "found", "parameters": {}}]},
+        {"type": "tool_search_output", "call_id": "c5", "tools": [{"type": "function", "name": "found"}]},
         {"type": "mcp_call", "id": "mcp_1", "server_label": "s", "name": "remote", "arguments": "{}", "output": "far"},
     )
     assert brief(messages) == [
@@ -142,7 +142,7 @@ def test_a_thought_comes_back_sealed_and_is_read_again(gateway: Gateway) -> None
     del items[0]["id"]
     items[0]["summary"] = []
     client.responses.create(model=MODEL, input=[*items, {"type": "function_call_output", "call_id": "call_0", "output": "y"}])
-    turn = (gateway.generator.seen[-1].messages or ())[0]
+    turn = next(iter(gateway.generator.seen[-1].messages or ()))
     assert (turn.reasoning, turn.tool_calls[0].name) == ("The word is pomme.", "look")
 
 

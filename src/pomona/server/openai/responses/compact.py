@@ -12,10 +12,10 @@ from pomona.core.errors import Cancelled
 from pomona.core.generation import Finished, GenerateRequest, TextDelta, Usage
 from pomona.core.messages import Message
 from pomona.core.status import ModelCard
+from pomona.server.access.visits import caller_of
 from pomona.server.answering import Events, begin
 from pomona.server.bodies import read_body
 from pomona.server.drain import attend
-from pomona.server.openai.responses.create import caller_of
 from pomona.server.openai.responses.ids import fresh_id
 from pomona.server.openai.responses.opaque import seal
 from pomona.server.openai.responses.reading.call import compaction_of, decode_context
@@ -44,7 +44,7 @@ class Measuring:
         with self._services.recorder.refusals("responses.input_tokens", "-"):
             body = await read_body(request, InputTokensRequest)
             card = self._services.directory.find(body.model) if body.model else self._services.directory.models()[0]
-            caller = caller_of(request)
+            caller = caller_of(request.scope).id
             asked, _ = decode_context(body, context_of(body, self._store, caller), card, fresh_id("resp"), caller)
             count = await self._count(asked)
         return Response(to_json({"object": "response.input_tokens", "input_tokens": count}), media_type="application/json")
@@ -55,8 +55,9 @@ class Measuring:
         with self._services.recorder.refusals(endpoint, response_id):
             body = await read_body(request, CompactRequest)
             card = self._services.directory.find(body.model)
-            context = context_of(body, self._store, caller_of(request))
-            asked, _ = decode_context(body, context, card, response_id, caller_of(request))
+            caller = caller_of(request.scope).id
+            context = context_of(body, self._store, caller)
+            asked, _ = decode_context(body, context, card, response_id, caller)
             before = await self._count(asked)
             wish = await self._wish(asked, before, card)
         answering = begin(self._services, request, endpoint, [wish])

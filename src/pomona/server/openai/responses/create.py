@@ -7,6 +7,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pomona.server.access.visits import caller_of
 from pomona.server.answering import begin
 from pomona.server.bodies import read_body
 from pomona.server.drain import attend
@@ -58,7 +59,7 @@ class Creation:
     async def _read(self, request: Request, response_id: str) -> Call:
         body = await read_body(request, ResponseRequest)
         card = self._services.directory.find(body.model)
-        caller = caller_of(request)
+        caller = caller_of(request.scope).id
         call = decode(body, context_of(body, self._store, caller), card, response_id, caller)
         if body.truncation == "auto" or call.compacts:
             call = replace(call, request=await fit(call.request, self._services.tokenization, card))
@@ -98,9 +99,3 @@ class Creation:
 def follow(services: Services, chunks: AsyncGenerator[bytes]) -> EventStream:
     """A stream of events that are made elsewhere: the client may leave and come again."""
     return EventStream(chunks, keepalive_seconds=services.settings.server.keepalive_seconds, drain=services.drain)
-
-
-def caller_of(request: Request) -> str:
-    """Who asks: the id of an API key, empty where no key is needed."""
-    caller: object = getattr(request.state, "caller", "")
-    return caller if isinstance(caller, str) else ""

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pomona.core.errors import InvalidRequest, NotFound
+from pomona.server.access.visits import caller_of
 from pomona.server.openai.responses.background import Jobs
-from pomona.server.openai.responses.create import caller_of, follow
+from pomona.server.openai.responses.create import follow
 from pomona.server.openai.responses.reading.context import to_json
 from pomona.server.openai.responses.store import ResponseStore, StoredResponse
 from pomona.server.services import Services
@@ -26,7 +27,7 @@ class Keeping:
 
     async def show_response(self, request: Request, response_id: str, stream: bool = False, starting_after: int = -1) -> Response:
         """The response as it stands, or the events of one made in the background."""
-        caller = caller_of(request)
+        caller = caller_of(request.scope).id
         job = self._jobs.find(caller, response_id)
         if job is not None:
             return follow(self._services, job.follow(starting_after)) if stream else _json(job.production.composer.document.encode())
@@ -42,7 +43,7 @@ class Keeping:
 
     async def delete_response(self, request: Request, response_id: str) -> Response:
         """Forget a response. One that is being made is stopped."""
-        caller = caller_of(request)
+        caller = caller_of(request.scope).id
         job = self._jobs.find(caller, response_id)
         if job is not None:
             await self._jobs.cancel(job)
@@ -52,7 +53,7 @@ class Keeping:
 
     async def cancel_response(self, request: Request, response_id: str) -> Response:
         """Stop a response that is being made in the background. One that has ended stays as it is."""
-        caller = caller_of(request)
+        caller = caller_of(request.scope).id
         job = self._jobs.find(caller, response_id)
         if job is not None:
             await self._jobs.cancel(job)
@@ -71,7 +72,7 @@ class Keeping:
         after: str | None = None,
     ) -> Response:
         """What the response was made from, a page at a time."""
-        caller = caller_of(request)
+        caller = caller_of(request.scope).id
         job = self._jobs.find(caller, response_id)
         if job is not None:
             items = job.production.call.input

@@ -25,8 +25,14 @@ from pomona.server.openai.responses.wire import (
 )
 
 _TINY_TOP_P = 1e-6
-_PRIORITIES: Mapping[str | None, Priority] = {"flex": "low", "priority": "high", "fast": "high", "ultrafast": "high"}
-_TIERS: Mapping[Priority, str] = {"low": "flex", "normal": "default", "high": "priority"}
+_DEFAULT_TIER: tuple[str, Priority] = ("default", "normal")
+_TIERS: Mapping[str | None, tuple[str, Priority]] = {
+    "flex": ("flex", "low"),
+    "scale": ("scale", "high"),
+    "priority": ("priority", "high"),
+    "fast": ("priority", "high"),  # OpenAI answers so too
+    "ultrafast": ("ultrafast", "high"),
+}
 _COMPACT = (
     "Put this conversation in short, so that it can be continued from your summary alone. Write down: what the user wants, word for word "
     "where it matters; what has been done and found; names of files, commands, values and decisions; what is still open and what comes "
@@ -125,7 +131,7 @@ def decode_context(body: ContextBody, context: Context, card: ModelCard, respons
         ),
         template_options=({"verbosity": text.verbosity} if text and text.verbosity else {}) | (body.chat_template_kwargs or {}),
         clamp_max_tokens=True,
-        priority=_PRIORITIES.get(body.service_tier, "normal"),
+        priority=_TIERS.get(body.service_tier, _DEFAULT_TIER)[1],
         caller=caller,
         session=body.prompt_cache_key or context.session,
     )
@@ -220,7 +226,7 @@ def _echo(body: ResponseRequest, request: GenerateRequest) -> dict[str, object]:
             "summary": None if body.reasoning is None else body.reasoning.summary or body.reasoning.generate_summary,
         },
         "safety_identifier": body.safety_identifier,
-        "service_tier": _TIERS[request.priority],
+        "service_tier": _TIERS.get(body.service_tier, _DEFAULT_TIER)[0],
         "store": body.store is not False,
         "temperature": request.sampling.temperature,
         "text": {"format": {"type": "text"}, "verbosity": "medium"} | text,
