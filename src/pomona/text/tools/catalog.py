@@ -22,14 +22,14 @@ from pomona.text.tools.dialects.markup.dsml import DSML, DSML_TOOL_CALLS
 from pomona.text.tools.dialects.markup.gemma import FUNCTION_GEMMA, GEMMA_4
 from pomona.text.tools.dialects.markup.glm import GLM
 from pomona.text.tools.dialects.markup.minimax import MINIMAX
-from pomona.text.tools.dialects.markup.pythonic import LFM2, LLAMA_PYTHONIC
+from pomona.text.tools.dialects.markup.pythonic import LFM2, LLAMA_PYTHONIC, OLMO
 from pomona.text.tools.dialects.markup.qwen3_coder import QWEN3_CODER, SEED
 
 # Tags around names and values, and channels: they may contain `<tool_call>` too, so they come before Hermes.
 MARKUP_AND_CHANNELS: tuple[Dialect, ...] = (
     *(QWEN3_CODER, SEED, GLM, MINIMAX),
     *(DSML, DSML_TOOL_CALLS),
-    *(GEMMA_4, FUNCTION_GEMMA, LFM2, LLAMA_PYTHONIC),
+    *(GEMMA_4, FUNCTION_GEMMA, LFM2, LLAMA_PYTHONIC, OLMO),
     *(HARMONY, KIMI, NEMOTRON, FUNCTIONARY_RECIPIENTS),
 )
 JSON: tuple[Dialect, ...] = (

@@ -65,6 +65,9 @@ class Reader:
 
     def until(self, marks: Sequence[str]) -> tuple[str, str | None]:
         """Read to the first of `marks` and over it; without one, all that cannot be the beginning of one."""
+        rest = self.rest
+        if not any(mark[0] in rest for mark in marks):
+            return self.take(len(rest)), None
         text, mark = self._unread.until(marks, final=self.ended)
         self.read += text + (mark or "")
         return text, mark

@@ -50,6 +50,7 @@ CALLS = {
     "gemma": '<|tool_call>call:write_file{items:[1,None,<|"|>a<|"|>],options:{a:<|"|>b<|"|>},text:<|"|>c<|"|>}<tool_call|>',
     "function_gemma": "<start_function_call>call:find{limit:3,words:<escape>a<escape>}<end_function_call>",
     "lfm2": "<|tool_call_start|>[find(words='a\\'b', limit=3), list_files()]<|tool_call_end|>",
+    "olmo": '<function_calls>find(words="a", limit=3)\nlist_files()</function_calls>',
     "llama_pythonic": "[find(words='a\\'b', limit=3), list_files()]",
     "harmony": "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     "<|channel|>commentary to=functions.find <|constrain|>json<|message|>"

@@ -1,5 +1,6 @@
 """Calls in Python's and in Gemma's notation."""
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import ToolCallDelta
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.text.templates import ChatTemplate, Conversation
 from pomona.text.tools.dialect import Dialect
 from pomona.text.tools.dialects.markup.gemma import FUNCTION_GEMMA, GEMMA_4
-from pomona.text.tools.dialects.markup.pythonic import LFM2, LLAMA_PYTHONIC
+from pomona.text.tools.dialects.markup.pythonic import LFM2, LLAMA_PYTHONIC, OLMO
 from tests.unit.text.tools.dialects.samples import (
     TOOLS,
     Made,
@@ -57,7 +59,13 @@ def _function_gemma(made: Sequence[Made]) -> str:
     return written
 
 
+def _olmo(made: Sequence[Made]) -> str:
+    assert OLMO.written is not None
+    return OLMO.written([ToolCall(id="", name=call.name, arguments=json.dumps(call.arguments)) for call in made])
+
+
 FAMILIES = [
+    pytest.param(OLMO, _olmo, (), id="olmo"),
     pytest.param(LLAMA_PYTHONIC, _python, (), id="llama"),
     pytest.param(LFM2, _lfm2, (), id="lfm2"),
     pytest.param(LFM2, _lfm2, LFM2.visible, id="lfm2 with tokens"),
@@ -69,7 +77,7 @@ each_family = pytest.mark.parametrize(("dialect", "write", "special"), FAMILIES)
 
 
 def _shown(dialect: Dialect) -> dict[str, st.SearchStrategy[object]]:
-    return dict(members if dialect in (LFM2, LLAMA_PYTHONIC) else GEMMA_MEMBERS)
+    return dict(members if dialect in (LFM2, LLAMA_PYTHONIC, OLMO) else GEMMA_MEMBERS)
 
 
 def test_templates_are_recognised() -> None:
@@ -78,6 +86,20 @@ def test_templates_are_recognised() -> None:
     assert GEMMA_4.recognises(source("google-gemma-4-31B-it"))
     assert LLAMA_PYTHONIC.recognises("put it in the format of [func_name1(params_name1=params_value1)]")
     assert not LLAMA_PYTHONIC.recognises(source("meta-llama-Llama-3.2-3B-Instruct"))
+
+
+@pytest.mark.parametrize("name", ["LFM2-8B-A1B", "LFM2.5-Instruct"])
+def test_calls_of_earlier_turns_are_shown_where_the_template_leaves_them_out(name: str) -> None:
+    """LFM2's templates show the text of a message only."""
+    call = ToolCall(id="1", name="find", arguments='{"words": "it\'s \\"x\\"", "limit": 2, "more": {"a": [true, null]}}')
+    said = Message(role="assistant", content=(TextPart(text="Now."),), tool_calls=(call, ToolCall(id="2", name="list_files", arguments="")))
+    asked = Message(role="user", content=(TextPart(text="What?"),))
+    template = ChatTemplate({"default": source(name)}, variables={"bos_token": ""}, origin=name)
+    conversation = Conversation(messages=[asked, said], tools=TOOLS, options={}, write_calls=LFM2.written)
+    answer = template.render(conversation).rpartition("<|im_start|>assistant\nNow.")[2].partition("<|im_end|>")[0]
+    assert answer == ('<|tool_call_start|>[find(words="it\'s \\"x\\"", limit=2, more={"a": [True, None]}), list_files()]<|tool_call_end|>')
+    result = read(LFM2.parser(TOOLS), [answer])
+    assert result.calls[0] == Made("find", {"words": 'it\'s "x"', "limit": 2, "more": {"a": [True, None]}})
 
 
 @each_family
@@ -172,7 +194,7 @@ def test_a_call_that_the_model_was_free_to_make_is_held_to_its_schema(dialect: D
         return
     trigger = dialect.trigger(TOOLS, marks(special), True)
     made = [Made("find", {"limit": 3, "words": "a"}), Made("list_files", {})]
-    if dialect is LFM2:
+    if dialect in (LFM2, OLMO):
         made[0] = Made("find", {"words": "a", "limit": 3})
     assert accepts(trigger.rules, write(made).removeprefix(trigger.mark), special)
     assert not accepts(trigger.rules, write([Made("find", {"words": "a"})]).removeprefix(trigger.mark), special)

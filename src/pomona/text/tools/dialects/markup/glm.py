@@ -22,4 +22,5 @@ GLM = Dialect(
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),
     visible=("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+    stops=("<|observation|>",),
 )
