@@ -61,7 +61,7 @@ async def read_through_sockets(url: str) -> None:
     """A real connection, read to its end."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    headers = f"Host: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}"
+    headers = f"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}"
     writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{headers}\r\n\r\n".encode() + BODY)
     while await reader.read(65536):
         pass

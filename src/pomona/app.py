@@ -7,6 +7,7 @@ the settings does not wait for a web server.
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from pomona.core.status import ModelFacts
 from pomona.core.telemetry import configure_logging
 
 if TYPE_CHECKING:
+    from pomona.control.key_usage import UsageBook
     from pomona.fleet.client import EngineClient
     from pomona.fleet.directory import ServedModel
     from pomona.fleet.generator import Words
@@ -59,6 +61,11 @@ def user_file() -> Path:
 def cache_folder() -> Path:
     """Where Pomona keeps what it can make again."""
     return _user_folder("XDG_CACHE_HOME", "Caches", ".cache")
+
+
+def keys_path(settings: Settings) -> Path:
+    """The file of API keys, whether or not it exists."""
+    return settings.access.keys_file or _user_folder("XDG_DATA_HOME", "Application Support", ".local/share") / "keys.json"
 
 
 def _user_folder(variable: str, on_macos: str, elsewhere: str) -> Path:
@@ -106,23 +113,28 @@ class App:
     async def serve(self, on_ready: Callable[[Serving], None], *, stop: asyncio.Event | None = None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. HTTP answers while the model loads; `/ready` and `on_ready` tell when it is there.
 
-        Raises ConfigurationError when a port cannot be had, ModelUnusable or EngineFailed when the model cannot be loaded.
+        Raises ConfigurationError when a port cannot be had or would be open to other machines without a key, ModelUnusable or
+        EngineFailed when the model cannot be loaded.
         """
+        from pomona.control.key_file import KeyFile, WatchedKeys
         from pomona.core.metrics import Metrics
+        from pomona.server.access.door import check_exposure
         from pomona.server.application import create_admin_app, create_public_app
         from pomona.server.services import Backend
         from pomona.server.serving import Urls, serve
 
         settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
-        async with _start_fleet(settings, self._found) as fleet:
+        keys = WatchedKeys(KeyFile(keys_path(settings)), time.monotonic)
+        check_exposure(settings, lambda scope: keys.open(scope, time.time()))
+        async with _start_fleet(settings, self._found) as fleet, _usage_book(settings) as book:
             backend = Backend(generator=fleet.generator, directory=fleet.served, status=fleet.served, tokenization=fleet.tokenization)
-            public = create_public_app(backend, settings, metrics)
-            admin = create_admin_app(backend, settings, metrics)
+            public = create_public_app(backend, settings, metrics, keys, (book,))
+            admin = create_admin_app(backend, settings, metrics, keys)
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
             announcing = asyncio.ensure_future(self._announce(fleet, up, on_ready))
             announcing.add_done_callback(lambda done: halt.set() if not done.cancelled() and done.exception() else None)
             try:
-                await serve(public, admin, settings.server, up.set_result, stop=halt)
+                await serve(public, admin, settings.server, up.set_result, limits=settings.limits, stop=halt)
             finally:
                 announcing.cancel()
                 await asyncio.wait([announcing])
@@ -141,6 +153,19 @@ class _Fleet:
     generator: Generator
     tokenization: Tokenization
     served: "ServedModel"
+
+
+@asynccontextmanager
+async def _usage_book(settings: Settings) -> "AsyncGenerator[UsageBook]":
+    """What the keys are used for, written down now and then and at the end."""
+    from pomona.control.key_usage import UsageBook, usage_path
+
+    with ThreadPoolExecutor(1, thread_name_prefix="usage") as writer:
+        book = UsageBook(usage_path(keys_path(settings)), time.time, writer)
+        try:
+            yield book
+        finally:
+            book.close()
 
 
 @asynccontextmanager

@@ -24,7 +24,9 @@ def connect(gateway: Gateway, body: Mapping[str, object]) -> socket.socket:
     address = urlsplit(gateway.urls.public)
     connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
     content = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
     connection.sendall(head.encode() + content)
     return connection
 

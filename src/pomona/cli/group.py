@@ -33,7 +33,7 @@ class Listing:
     summary: str
 
 
-TALK, MODELS, CARE, MEASURE = "Serve and talk", "Models", "Settings and health", "Measure"
+TALK, MODELS, KEYS, CARE, MEASURE = "Serve and talk", "Models", "API keys", "Settings and health", "Measure"
 BUILT_IN: Mapping[str, Listing] = {
     "serve": Listing(TALK, "Serve a model with OpenAI-compatible endpoints."),
     "chat": Listing(TALK, "Talk with a model in the terminal."),
@@ -41,6 +41,9 @@ BUILT_IN: Mapping[str, Listing] = {
     "launch": Listing(TALK, "Start a coding agent on the model of this machine."),
     "models:list": Listing(MODELS, "List the models on this machine."),
     "models:show": Listing(MODELS, "Show what is known of one model."),
+    "keys:create": Listing(KEYS, "Make an API key and show it once."),
+    "keys:list": Listing(KEYS, "List the API keys, their limits and their use."),
+    "keys:revoke": Listing(KEYS, "Take an API key back."),
     "config:show": Listing(CARE, "Show every setting, its value and where it came from."),
     "doctor": Listing(CARE, "Check this machine and say what to mend."),
     "completion:show": Listing(CARE, "Print the completion script of a shell."),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from pomona.control.callers import Scope
 from pomona.control.keys import Key, KeyRing
 from pomona.core.errors import ConfigurationError
 from pomona.core.telemetry import get_logger
@@ -79,6 +80,11 @@ class WatchedKeys:
     def find(self, text: str) -> Key | None:
         """The key that `text` is."""
         return self._fresh().find(text)
+
+    def open(self, scope: Scope, now: float) -> bool:
+        """Whether some key opens an address that needs `scope` at the Unix time `now`."""
+        keys = self._fresh().keys.values()
+        return any(key.state(now) == "active" and scope in {"public", key.scope} for key in keys)
 
     def _fresh(self) -> KeyRing:
         now = self._clock()

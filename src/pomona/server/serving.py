@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
-from pomona.core.settings import ServerSettings
+from pomona.core.settings import LimitsSettings, ServerSettings
 from pomona.core.telemetry import get_logger
+from pomona.server.access.connections import guarded_protocol
 from pomona.server.application import drain_of
+from pomona.server.drain import Drain
 from pomona.server.sockets import Listener, listen
 
 _IDLE_CONNECTION_SECONDS = 65  # longer than clients keep theirs, so that they do not send into a closing one
+_DEFAULT_LIMITS = LimitsSettings()
 _STUBBORN_SECONDS = 5  # for answers that do not end although their time is over
 log = get_logger(__name__)
 
@@ -36,6 +39,7 @@ async def serve(
     settings: ServerSettings,
     on_ready: Callable[[Urls], None],
     *,
+    limits: LimitsSettings = _DEFAULT_LIMITS,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGINT, SIGTERM or `stop`, then let running answers finish for `shutdown_grace_seconds`. A second SIGINT ends at once.
@@ -50,7 +54,8 @@ async def serve(
         raise
     halt = _Halt(stop or asyncio.Event())
     with halt.on_signals():
-        gateway = _Gateway(public_app, admin_app, settings, halt)
+        servers = _Server(public_app, settings.shutdown_grace_seconds, limits), _Server(admin_app, 0, limits)
+        gateway = _Gateway(*servers, (drain_of(public_app), drain_of(admin_app)), settings.shutdown_grace_seconds, halt)
         await gateway.run(public, admin, lambda: on_ready(Urls(public=public.url, admin=admin.url)))
 
 
@@ -85,11 +90,11 @@ class _Halt:
 class _Gateway:
     """Two uvicorn servers with one life."""
 
-    def __init__(self, public_app: FastAPI, admin_app: FastAPI, settings: ServerSettings, halt: _Halt) -> None:
-        self._grace_seconds = settings.shutdown_grace_seconds
-        self._drains = (drain_of(public_app), drain_of(admin_app))
-        self._public = _Server(public_app, self._grace_seconds)
-        self._admin = _Server(admin_app, 0)
+    def __init__(self, public: "_Server", admin: "_Server", drains: Sequence[Drain], grace_seconds: float, halt: _Halt) -> None:
+        self._public = public
+        self._admin = admin
+        self._drains = drains
+        self._grace_seconds = grace_seconds
         self._halt = halt
 
     async def run(self, public: Listener, admin: Listener, on_ready: Callable[[], None]) -> None:
@@ -144,10 +149,11 @@ class _Gateway:
 class _Server(uvicorn.Server):
     """uvicorn without its own signals, that tells when it is up."""
 
-    def __init__(self, app: FastAPI, grace_seconds: float) -> None:
+    def __init__(self, app: FastAPI, grace_seconds: float, limits: LimitsSettings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=guarded_protocol(limits),
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -34,9 +34,10 @@ class Size(click.ParamType[int]):
 
 @click.command(cls=PomonaCommand)
 @model_option
-@setting_option("--host", setting="server.host", metavar="ADDRESS", help="Address of the API; 0.0.0.0 lets other machines in.")
+@setting_option("--host", setting="server.host", metavar="ADDRESS", help="Address of the API; 0.0.0.0 lets others in, with API keys.")
 @setting_option("-p", "--port", setting="server.port", type=click.IntRange(0, 65535), metavar="N", help="Port of the API; 0 picks one.")
 @setting_option("--admin-port", setting="server.admin_port", type=click.IntRange(0, 65535), metavar="N", help="Port of health and metrics.")
+@setting_option("--insecure", setting="access.insecure", is_flag=True, help="Let other machines in without API keys.")
 @device_option
 @setting_option("--max-rows", setting="engine.max_rows", type=int, metavar="N", help="Most requests that decode together.")
 @setting_option("--max-waiting", setting="engine.max_waiting", type=int, metavar="N", help="Most requests that wait.")
