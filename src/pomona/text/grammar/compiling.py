@@ -1,42 +1,86 @@
-"""Asking llguidance whether a grammar is one, within limits that the engine has too."""
+"""Asking llguidance whether a grammar is one, in a process that may die of it."""
 
-from functools import cache
+import atexit
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+_PROGRAM = Path(__file__).with_name("judging.py")
+_LONGEST_WAIT_SECONDS = 60.0
+"""For a process that neither answers nor computes, such as on a machine that swaps."""
+TOO_MUCH = "compiling it takes more than 2 s of computing, or more memory than there is; make it smaller"
 
 
 def problem_of(source: str) -> str | None:
-    """Why llguidance cannot use `source`, a grammar; None where it can. Blocks for as long as compiling takes.
+    """Why llguidance cannot use `source`, a grammar; None where it can. Blocks for as long as compiling takes; from any thread.
 
-    The grammar is compiled as an engine will do it and its first mask is made, over tokens of one byte each.
+    TOO_MUCH where it took too long or the process died of it.
     """
-    matcher = LLMatcher(_bytes_tokenizer(), source, log_level=0)
-    if not matcher.is_error():
-        matcher.compute_bitmask()
-    if matcher.is_error():
-        return _reason(matcher.get_error())
-    return next(iter(matcher.get_grammar_warnings()), None)
+    answer = _JUDGE.ask(source)
+    return answer if answer is None or answer is TOO_MUCH else _reason(answer)
+
+
+class _Judge:
+    """One process, begun when it is first needed and again after it died. It ends when this process does, as its input ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, source: str) -> str | None:
+        with self._lock:
+            process = self._running()
+            alarm = threading.Timer(_LONGEST_WAIT_SECONDS, process.kill)
+            alarm.daemon = True
+            alarm.start()
+            try:
+                answer = _exchange(process, json.dumps(source).encode() + b"\n")
+            finally:
+                alarm.cancel()
+            if not answer.endswith(b"\n"):
+                self._end()
+                return TOO_MUCH
+            return json.loads(answer)
+
+    def end(self) -> None:
+        """Stop the process, if there is one."""
+        with self._lock:
+            self._end()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+            command = [sys.executable, "-P", str(_PROGRAM)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return self._process
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _exchange(process: subprocess.Popen[bytes], line: bytes) -> bytes:
+    """The answer to `line`; what there is of it where the process died."""
+    if process.stdin is None or process.stdout is None:
+        return b""
+    try:
+        process.stdin.write(line)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return b""
+    return process.stdout.readline()
 
 
 def _reason(message: str) -> str:
-    """What went wrong, without the source and the state of the parser that follow."""
+    """What went wrong in one line, without the source and the state of the parser that follow."""
     text = message.strip().partition("\n   1 | ")[0].partition("<state>")[0]
-    text = text.split(": failed to compile JSON schema: ")[-1].strip()
+    text = " ".join(text.split(": failed to compile JSON schema: ")[-1].split())
     return text if len(text) <= 400 else text[:200] + " ... " + text[-195:]
 
 
-class _Bytes:
-    """Every byte a token, and one that ends the text."""
-
-    eos_token_id = 256
-    bos_token_id = None
-    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
-    special_token_ids = (256,)
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        return list(text.encode() if isinstance(text, str) else text)
-
-
-@cache
-def _bytes_tokenizer() -> LLTokenizer:
-    return LLTokenizer(TokenizerWrapper(_Bytes()))
+_JUDGE = _Judge()
+atexit.register(_JUDGE.end)

@@ -4,8 +4,6 @@ import json
 from functools import lru_cache
 from typing import NoReturn, cast
 
-from llguidance import LLMatcher
-
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import OutputFormat
 from pomona.text.grammar.compiling import problem_of
@@ -64,14 +62,13 @@ def _choice(format: OutputFormat) -> str:
 def _lark(format: OutputFormat) -> str:
     if not format.source.strip() or format.source.lstrip().startswith("{"):
         raise InvalidRequest(f"{format.param} must be a grammar in Lark's syntax, with a rule `start`.", param=format.param)
-    failed, notes = LLMatcher.validate_grammar_with_warnings(format.source)
-    if not failed and any("no tokenizer" in note for note in notes):
-        raise UnsupportedField(f"{format.param} names tokens of a model (`<...>`); only text can be asked for.", param=format.param)
     return _checked(format.source, format)
 
 
 def _checked(source: str, format: OutputFormat) -> str:
     problem = problem_of(source)
+    if problem is not None and problem.startswith("no tokenizer"):
+        raise UnsupportedField(f"{format.param} names tokens of a model (`<...>`); only text can be asked for.", param=format.param)
     if problem is not None:
         raise UnsupportedField(f"{format.param} cannot be enforced: {problem}", param=format.param)
     return source

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
-from pomona.text.grammar.compiling import problem_of
+from pomona.text.grammar.compiling import TOO_MUCH, problem_of
 from pomona.text.grammar.limits import check_depth, check_source
 from pomona.text.grammar.rewriting.alternatives import Alternatives, children
 from pomona.text.grammar.rewriting.document import Document
@@ -93,18 +93,13 @@ class _Compilation:
             problem = problem_of(f"start: {item}")
             if problem is None:
                 return item
-            culprit = self._culprit(self.root, [_MOST_TRIALS])
-            if self._strict or culprit is None:
-                break
-            _loosen(culprit)
-        else:
-            return _item(_ANY_OBJECT, {})
-        self._refuse(culprit, problem)
-        raise AssertionError
-
-    def _refuse(self, culprit: dict[str, object] | None, problem: str) -> None:
-        path = self._places.get(id(culprit), self._param)
-        raise UnsupportedField(f"{path} cannot be enforced: {problem}", param=path)
+            culprit = None if problem is TOO_MUCH else self._culprit(self.root, [_MOST_TRIALS])
+            if not self._strict and culprit is not None:
+                _loosen(culprit)
+                continue
+            path = self._places.get(id(culprit), self._param)
+            raise UnsupportedField(f"{path} cannot be enforced: {problem}.", param=path)
+        return _item(_ANY_OBJECT, {})
 
     def _overlap(self, schema: dict[str, object], first: int, second: int) -> None:
         if not self._strict:

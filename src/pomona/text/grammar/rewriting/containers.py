@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from pomona.text.grammar.limits import MAX_ALTERNATIVES, MAX_ITEMS, MAX_PROPERTIES
+from pomona.text.grammar.limits import MAX_ALTERNATIVES, MAX_ITEMS, MAX_PATTERNS, MAX_PROPERTIES
 from pomona.text.grammar.rewriting.parts import Handler, Part, Schema, shown
 from pomona.text.grammar.rewriting.scalars import pattern_of
 
@@ -29,7 +29,7 @@ def _additional_properties(part: Part) -> None:
 
 def _pattern_properties(part: Part) -> None:
     patterns: dict[str, Schema] = {}
-    for pattern, value in part.mapping("patternProperties", MAX_PROPERTIES).items():
+    for pattern, value in part.mapping("patternProperties", MAX_PATTERNS).items():
         translated = pattern_of(part, "patternProperties", pattern)
         if translated in patterns:
             part.refuse("patternProperties", f"has two spellings of {pattern!r}.")
