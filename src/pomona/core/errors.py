@@ -41,7 +41,7 @@ class InvalidRequest(PomonaError):
 
 
 class ContextOverflow(InvalidRequest):
-    """Prompt, or prompt and answer, exceed the context: `tokens` (at least) of `limit`, 0 where not known."""
+    """Prompt, or prompt and answer, exceed the context: `tokens` (about) of `limit`, 0 where not known."""
 
     code = "context_length_exceeded"
 

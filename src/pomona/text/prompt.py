@@ -163,7 +163,7 @@ class PromptBuilder:
                     f"The prompt has {len(text):,} characters and far more than {tokens:,} tokens; the model's context is "
                     f"{self._max_context:,} tokens. Shorten the prompt: drop old messages, or send only the part that matters.",
                     param=param,
-                    tokens=tokens,
+                    tokens=tokens * len(text) // (start + len(piece)),  # the rest is about as dense
                     limit=self._max_context,
                 )
 

@@ -217,7 +217,9 @@ CHANGED = CacheReport(reason="tools_changed", shared_tokens=10, missed_tokens=70
 def test_why_the_cache_missed(gateway: Gateway, report: CacheReport | None, shown: Mapping[str, Any] | None) -> None:
     script: Script = [Started(prompt_tokens=100), finished("stop", prompt=100, cached=40, cache=report)]
     gateway.generator.script = script
-    first = post(gateway, diagnostics={"previous_message_id": None}).json()["id"]
+    opened = post(gateway, diagnostics={"previous_message_id": None}).json()
+    first = opened["id"]
+    assert opened["diagnostics"] == {"cache_miss_reason": None}
     session = gateway.generator.seen[-1].session
     assert session
     fields = {"diagnostics": {"previous_message_id": first}}

@@ -210,7 +210,7 @@ def check(call: Call) -> None:
     assert {turn.tool_call_id for turn in request.messages if turn.role == "tool"} <= called
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(path=some.sampled_from(places(RICH)), value=JSON | some.just("gone"))
 def test_any_change_to_a_body(path: Place, value: object) -> None:
     message = complaint(damaged(RICH, path, value))
@@ -218,13 +218,14 @@ def test_any_change_to_a_body(path: Place, value: object) -> None:
     assert len(message) < 3000
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(path=some.sampled_from(places(SECOND)), value=JSON | some.just("gone"))
 def test_any_change_to_claude_codes_own(path: Place, value: object) -> None:
     message = complaint(damaged(SECOND, path, value))
     assert message == "" or message.endswith(".")
 
 
+@settings(deadline=None)
 @given(raw=some.binary())
 def test_bytes_that_are_no_body(raw: bytes) -> None:
     assert complaint(raw)

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Mapping[str, Any], Script]] = {
     "stop-sequence": ({"stop_sequences": ["END"]}, stopped("END")),
     "context-end": ({"max_tokens": 32_000}, answer("a", reason="length")),
     "prewarm": ({"max_tokens": 0}, answer("a", reason="length")),
-    "diagnostics": ({"diagnostics": {"previous_message_id": None}, "context_management": {"edits": []}}, MISSED),
+    "diagnostics": ({"diagnostics": {"previous_message_id": "msg_elsewhere"}, "context_management": {"edits": []}}, MISSED),
     "toolset": ({"tools": [{"type": "computer_toolset_20260801"}]}, CLICKING),
     "error": ({}, [*answer("Hi")[:2], EngineFailed("The engine died. It is being restarted: send it again.")]),
 }

@@ -31,8 +31,8 @@ class Call:
     edits: tuple[Edit, ...] | None = None
     applied_edits: tuple[Mapping[str, object], ...] = ()
     diagnose: bool = False
-    previous_known: bool = True
-    """Whether the answer that `diagnostics` compares with is remembered; true where none is named."""
+    previous_known: bool | None = None
+    """Whether the answer that `diagnostics` compares with is remembered; None where none is named."""
     removed: tuple[str, ...] = ()
     """What was taken out of the prompt."""
     fast: bool = False

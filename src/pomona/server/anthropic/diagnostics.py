@@ -46,8 +46,10 @@ def session_of(body: CountTokensRequest, http: Request) -> str:
     return _session_in_json(user_id) or http.headers.get(_SESSION_HEADER, "")[:128]
 
 
-def diagnosis(report: CacheReport | None, usage: Usage, *, known: bool) -> Mapping[str, object]:
-    """The `diagnostics` of an answer; `known` says whether the earlier answer that was named is remembered."""
+def diagnosis(report: CacheReport | None, usage: Usage, *, known: bool | None) -> Mapping[str, object]:
+    """The `diagnostics` of an answer. `known`: whether the earlier answer that was named is remembered; None where none was named."""
+    if known is None:
+        return {"cache_miss_reason": None}
     return {"cache_miss_reason": _reason(report, usage) if known else {"type": "previous_message_not_found"}}
 
 

@@ -75,7 +75,7 @@ class _Messages:
         if body.diagnostics is None:
             return replace(call, request=replace(call.request, session=session))
         previous = body.diagnostics.previous_message_id
-        known = previous is None or self._lineage.knows(previous)
+        known = None if previous is None else self._lineage.knows(previous)
         session = self._lineage.join(call.id, previous, session)
         return replace(call, previous_known=known, request=replace(call.request, session=session))
 
