@@ -7,12 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from pomona.control.callers import Allowance, Caller
+from pomona.control.coalescing import Coalescer, Origin
+from pomona.control.stack import Control
 from pomona.core.errors import InvalidRequest, PomonaError
-from pomona.core.generation import GenerateRequest
+from pomona.core.generation import GenerateEvent, GenerateRequest
 from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
+from pomona.core.settings import LimitsSettings, Settings
 from pomona.fleet.generator import ModelGenerator, RoutingGenerator, Words
 from pomona.models.references import bundled_folder
+from pomona.server.merging import merge
 from pomona.server.recording import RecordingGenerator
 from pomona.text.tokenizer_loading import load_tokenizer
 from tests.doubles import Script, ScriptedGenerator, answer
@@ -51,6 +56,48 @@ async def recording() -> AsyncGenerator[Subject]:
 
 
 @contextlib.asynccontextmanager
+async def coalescing() -> AsyncGenerator[Subject]:
+    """The wrapper that lets requests which are sent again join."""
+    inner = ScriptedGenerator(choose=_script)
+    yield _subject(Coalescer(inner, grace_seconds=60, budget_bytes=2**20).of(Origin(retries=0)), inner)
+
+
+@contextlib.asynccontextmanager
+async def coalescing_without_room() -> AsyncGenerator[Subject]:
+    """The same wrapper when nothing can be kept for those who might join."""
+    inner = ScriptedGenerator(choose=_script)
+    yield _subject(Coalescer(inner, grace_seconds=60, budget_bytes=1).of(Origin(retries=0)), inner)
+
+
+@contextlib.asynccontextmanager
+async def controlled() -> AsyncGenerator[Subject]:
+    """The whole stack of wrappers."""
+    inner = ScriptedGenerator(choose=_script)
+    yield _subject(Controlled(inner), inner)
+
+
+class Controlled:
+    """`Control` as the server uses it, for calls of one request, with limits that are never reached."""
+
+    def __init__(self, inner: Generator) -> None:
+        limits = LimitsSettings(request_seconds=3600)
+        clock = asyncio.get_running_loop().time
+        self._control = Control(inner, Settings(limits=limits), clock=clock, backlog=lambda: 0)
+        self._caller = Caller(id="k", allowance=Allowance(requests_per_minute=1000, tokens_per_minute=10**6, concurrent=100))
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
+        """Answer `request`; afterwards nothing may be taken any more."""
+        call = self._control.call(self._caller, [request], [Origin(retries=0)])
+        self._control.check(call)
+        merged = merge([generator.generate(each) for generator, each in zip(call.generators, call.requests, strict=True)])
+        async with contextlib.aclosing(self._control.guard(call, merged, lambda _: None)) as events:
+            async for _, event in events:
+                yield event
+        if self._control.queue.count == 0:
+            assert self._control.limiter.account(self._caller).running == 0
+
+
+@contextlib.asynccontextmanager
 async def fleet() -> AsyncGenerator[Subject]:
     """The text side in front of a supervised engine process that counts."""
     words = Words(tokenizer=load_tokenizer(bundled_folder()), template=None)
@@ -70,7 +117,14 @@ async def fleet() -> AsyncGenerator[Subject]:
             )
 
 
-SUBJECTS: dict[str, SubjectFactory] = {"scripted": scripted, "recording": recording, "fleet": fleet}
+SUBJECTS: dict[str, SubjectFactory] = {
+    "scripted": scripted,
+    "recording": recording,
+    "coalescing": coalescing,
+    "coalescing-without-room": coalescing_without_room,
+    "controlled": controlled,
+    "fleet": fleet,
+}
 
 
 def _script(request: GenerateRequest) -> Script:

@@ -109,8 +109,7 @@ class Limiter:
 
     def check(self, caller: Caller, requests: Sequence[GenerateRequest]) -> Standing:
         """Whether `caller` may have `requests` now, and what would be left then. Takes nothing. Raises RateLimited and InvalidRequest."""
-        now = self._clock()
-        account = self.account(caller)
+        account, now = self.account(caller), self._clock()
         account.check(caller, requests, now)
         return account.standing(now, requests)
 
