@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from pomona.text.grammar.schemas import json_item
@@ -10,6 +11,18 @@ from pomona.text.tools.grammars import literal
 from pomona.text.tools.schema_types import ANYTHING, Schema, required, resolve, schemas_in, types_of
 
 NUMBER_WORDS = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+ANNOTATIONS = frozenset({"title", "description", "default", "examples", "nullable", "$schema"})
+
+
+def value_item(schema: Schema, param: str, *, strict: bool = False) -> str:
+    """A Lark item for one JSON value that is not the whole of a call's arguments. Raises as `json_item` does."""
+    return _value_item(json.dumps(schema), param if strict else "", strict)
+
+
+@lru_cache(maxsize=4096)
+def _value_item(schema: str, param: str, strict: bool) -> str:
+    """Checking a schema takes milliseconds, and agents send dozens of tools with each request."""
+    return json_item(json.loads(schema), strict=strict, param=param)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +96,7 @@ class LiteralGrammar:
     def _of_type(self, name: str, schema: Schema) -> str:
         spelling = self.spelling
         if name in ("integer", "number"):
-            return json_item({**{word: schema[word] for word in NUMBER_WORDS if word in schema}, "type": name})
+            return value_item({**{word: schema[word] for word in NUMBER_WORDS if word in schema}, "type": name}, "parameters")
         if name == "array":
             return self._array(schema)
         if name == "object":

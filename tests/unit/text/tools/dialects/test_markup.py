@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pomona.core.errors import InvalidRequest
 from pomona.core.generation import ToolCallDelta
 from pomona.core.messages import ToolDefinition
 from pomona.text.tools.dialect import Dialect
@@ -241,3 +242,37 @@ def test_one_tool_of_each_kind_makes_a_grammar() -> None:
     for tool in (WRITE, LIST, NEEDY):
         for family in FAMILIES:
             assert not accepts(grammar_of(family.dialect, family.special, tools=[tool]), "", family.special)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.dialect is not DSML], ids=str)
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "string", "pattern": "^[a-z]+/[0-9]$"}, ["ab/1"], ["ab", "AB/1", "ab/1 "]),
+        ({"type": "string", "pattern": "b+"}, ["abc", "b"], ["ac", ""]),
+        ({"type": "string", "minLength": 2, "maxLength": 3}, ["ab", "a\nb"], ["a", "abcd"]),
+        ({"type": "string", "pattern": "(?=a)b"}, ["anything"], []),
+        ({"type": "integer", "multipleOf": 5}, [10], [11]),
+    ],
+)
+def test_the_grammar_enforces_what_a_schema_says_about_one_value(
+    family: Family, schema: dict[str, object], good: list[object], bad: list[object]
+) -> None:
+    key = "count" if schema["type"] == "integer" else "text"
+    tool = ToolDefinition(name="write_file", parameters={"type": "object", "properties": {key: schema}})
+    grammar = grammar_of(family.dialect, family.special, tools=[tool])
+    for values, fit in ((good, True), (bad, False)):
+        for value in values:
+            answer = _turn(family, [Made("write_file", {key: value})]).lstrip("\n")
+            assert accepts(grammar, answer, family.special) == fit
+
+
+def test_a_strict_tool_that_cannot_be_enforced_is_refused_by_name() -> None:
+    for schema in (
+        {"type": "string", "pattern": "(?=a)b"},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=a)b"}}},
+    ):
+        tool = ToolDefinition(name="f", strict=True, parameters={"properties": {"x": schema}})
+        with pytest.raises(InvalidRequest) as raised:
+            grammar_of(QWEN3_CODER, tools=[tool])
+        assert (raised.value.param or "").startswith("tools[f].parameters.properties.x")

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from pomona.core.messages import ToolDefinition
-from pomona.text.grammar.schemas import json_item
 from pomona.text.tools.dialect import Marks, Trigger
 from pomona.text.tools.dialects.markup.tag_values import written_as
 from pomona.text.tools.dialects.markup.tags import Tags
+from pomona.text.tools.dialects.markup.text_patterns import ANY_TEXT, text_pattern
 from pomona.text.tools.grammars import literal
+from pomona.text.tools.literal_grammar import ANNOTATIONS, value_item
 from pomona.text.tools.schema_types import Schema, required, resolve, tool_properties, types_of, with_definitions
 
 LEAD = '("\\n" | "\\n\\n")?'
@@ -56,10 +57,22 @@ def tag_trigger(tags: Tags, layout: Layout) -> Callable[[Sequence[ToolDefinition
 
 
 @dataclass(frozen=True, slots=True)
+class _Parameter:
+    """One parameter of a tool. `param` names it in errors."""
+
+    schema: Schema
+    root: Schema
+    strict: bool
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Grammar:
     tags: Tags
     layout: Layout
     marks: Marks
+    values: dict[str, str] = field(default_factory=dict[str, str])
+    """The names of rules by their bodies: values of one kind share a rule."""
 
     def lines(self, tools: Sequence[ToolDefinition], *, parallel: bool, begun: bool = False) -> Iterator[str]:
         """`begun`: the first tag has been written already."""
@@ -95,50 +108,52 @@ class _Grammar:
         items = [f"pair_{number}_{place}{'' if name in needed else '?'}" for place, (name, _) in enumerate(properties)]
         yield f"call_{number}: {head} {' '.join(items)} {self._tag(tags.call_end)}"
         for place, (name, schema) in enumerate(properties):
-            yield from self._pair(f"{number}_{place}", name, schema, tool.parameters)
+            parameter = _Parameter(schema, tool.parameters, tool.strict, f"tools[{tool.name}].parameters.properties.{name}")
+            yield from self._pair(f"{number}_{place}", name, parameter)
 
-    def _pair(self, number: str, name: str, schema: Schema, root: Schema) -> Iterator[str]:
-        forms = [self._form(end, written, schema, root) for end, written in self.tags.key_ends.items()]
+    def _pair(self, number: str, name: str, parameter: _Parameter) -> Iterator[str]:
+        forms = [self._form(end, written, parameter) for end, written in self.tags.key_ends.items()]
         forms = [form for form in forms if form is not None]
-        values = [f"value_{number}_{index}" for index in range(len(forms))]
+        known = len(self.values)
+        values = [self.values.setdefault(body, f"value_{len(self.values)}") for _, body in forms]
         pairs = [f"{self._key(name, end)} {value}" for (end, _), value in zip(forms, values, strict=True)]
         yield f"pair_{number}: ({' | '.join(pairs)}) {self._space(self.layout.after_value)}"
-        for value, (_, body) in zip(values, forms, strict=True):
-            yield f"{value}{body}"
+        yield from (f"{value}{body}" for body, value in list(self.values.items())[known:])
 
     def _key(self, name: str, end: str) -> str:
         key = f"{self._tag(self.tags.key)} {literal(name)} {self._tag(end)}"
         return f"{key} {self._space(self.layout.after_key)} {self._tag(self.tags.value)}"
 
-    def _form(self, end: str, written: str, schema: Schema, root: Schema) -> tuple[str, str] | None:
+    def _form(self, end: str, written: str, parameter: _Parameter) -> tuple[str, str] | None:
         """One way of writing the value, the end of the key that goes with it, or nothing where the schema has no such values."""
-        types = types_of(schema, root)
+        types = types_of(parameter.schema, parameter.root)
         if (written == "text" and "string" not in types) or (written == "json" and not types - {"string"}):
             return None
-        return end, self._value(schema, root, written_as(written, types))
+        return end, self._value(parameter, written_as(written, types))
 
-    def _value(self, schema: Schema, root: Schema, types: frozenset[str]) -> str:
+    def _value(self, parameter: _Parameter, types: frozenset[str]) -> str:
         """The body of a rule for a value and its end, pads included."""
         pad = literal(self.tags.pad)
         ending = f"{pad} {self._tag(self.tags.value_end)}"
         if "string" not in types:
-            return f": {pad} ({self._json(schema, root, types)}) {ending}"
-        choices = _choices(schema)
+            return f": {pad} ({self._json(parameter, types)}) {ending}"
+        choices = _choices(parameter.schema)
         if choices is not None:
             return f": {pad} ({' | '.join(literal(choice) or '()' for choice in choices)}) {ending}"
+        text = text_pattern(parameter.schema, parameter.param, strict=parameter.strict) if not types - {"string"} else ANY_TEXT
         if "<[" not in ending:
-            return f"[lazy]: /{_pattern(self.tags.pad)}(?s:.*){_pattern(self.tags.pad + self.tags.value_end)}/"
-        return f": {pad} {self._text_to_token()} {ending}"
+            return f"[lazy]: /{_pattern(self.tags.pad)}{text}{_pattern(self.tags.pad + self.tags.value_end)}/"
+        return f": {pad} {self._text_to_token(text)} {ending}"
 
-    def _text_to_token(self) -> str:
+    def _text_to_token(self, text: str) -> str:
         """Text up to an end that is a token, or has one in it behind a character that text may have too."""
         before = self.tags.value_end.partition(self.tags.token)[0] if self.tags.token else ""
-        return f'(/[^{before[0]}]+/ | "{before[0]}")*' if before else "/(?s:.+)/?"
+        return f'(/[^{before[0]}]+/ | "{before[0]}")*' if before else f"/{text}/"
 
-    def _json(self, schema: Schema, root: Schema, types: frozenset[str]) -> str:
-        alone = {key: value for key, value in with_definitions(schema, root).items() if key != "nullable"}
-        items = [json_item(alone if alone.keys() - {"description"} else {"type": sorted(types)})]
-        if schema.get("nullable") is True:
+    def _json(self, parameter: _Parameter, types: frozenset[str]) -> str:
+        schema = {key: value for key, value in with_definitions(parameter.schema, parameter.root).items() if key not in ANNOTATIONS}
+        items = [value_item(schema or {"type": sorted(types)}, parameter.param, strict=parameter.strict)]
+        if parameter.schema.get("nullable") is True:
             items.append('"null"')
         if self.layout.words and "enum" not in schema:
             items += ['"True" | "False"'] * ("boolean" in types) + ['"None"'] * ("null" in types)
