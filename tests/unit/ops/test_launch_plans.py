@@ -92,7 +92,7 @@ def test_opencode_gets_its_configuration_in_one_variable() -> None:
     configuration = json.loads(text or "")
     assert configuration["model"] == f"pomona/{MODEL}"
     assert configuration["provider"]["pomona"]["models"][MODEL]["limit"] == {"context": 4096, "output": 1024}
-    assert configuration["tools"]["*"] is False
+    assert configuration["tools"] == {"*": False, "bash": False, "read": True, "edit": True, "write": True}
 
 
 @pytest.mark.parametrize(("max_context", "compact"), [(4096, True), (32_768, True), (131_072, False), (None, False)])

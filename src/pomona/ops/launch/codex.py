@@ -7,7 +7,7 @@ from pomona.ops.launch.plan import SHORT_INSTRUCTIONS, Client, Plan, Target
 
 KEY_VARIABLE = "POMONA_API_KEY"
 IDLE_MILLISECONDS = 600_000
-LEFT_OUT = ("multi_agent", "goals", "collaboration_modes", "apps")
+LEFT_OUT = ("multi_agent", "goals", "collaboration_modes", "apps", "view_image")
 """Features whose tools and instructions are long."""
 
 
@@ -23,7 +23,6 @@ def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
     }
     if target.max_context is not None:
         settings["model_context_window"] = target.max_context
-    words: list[str] = []
     files: dict[str, str] = {}
     if target.compact:
         files["instructions.md"] = SHORT_INSTRUCTIONS + "\n"
@@ -34,10 +33,10 @@ def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
             "include_apps_instructions": False,
             "include_environment_context": False,
             "skills.include_instructions": False,
+            **{f"features.{feature}": False for feature in LEFT_OUT},
         }
-        words += [word for feature in LEFT_OUT for word in ("--disable", feature)]
     # A JSON string, number or truth value is written the same in TOML.
-    words += [word for name, value in settings.items() for word in ("-c", f"{name}={json.dumps(value)}")]
+    words = [word for name, value in settings.items() for word in ("-c", f"{name}={json.dumps(value)}")]
     return Plan(arguments=tuple(words), environment={KEY_VARIABLE: target.api_key}, files=files)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pomona.ops.launch.plan import SHORT_INSTRUCTIONS, Client, Plan, Target
 
 LONGEST_ANSWER = 32_000
-SHORT_TOOLS = ("bash", "read", "edit", "write")
+SHORT_TOOLS = ("read", "edit", "write")
+ROOM_FOR_BASH = 8192
+"""Context from which on the description of its bash tool, some 1,500 tokens, is affordable."""
 
 
 def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
@@ -23,7 +25,8 @@ def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
     configuration: dict[str, object] = {"provider": {"pomona": provider}, "model": name, "small_model": name, "autoupdate": False}
     if target.compact:
         configuration["agent"] = {"build": {"prompt": SHORT_INSTRUCTIONS}, "title": {"disable": True}}
-        configuration["tools"] = {"*": False} | dict.fromkeys(SHORT_TOOLS, True)
+        bash = target.max_context is None or target.max_context >= ROOM_FOR_BASH
+        configuration["tools"] = {"*": False, "bash": bash} | dict.fromkeys(SHORT_TOOLS, True)
     return Plan(environment={"OPENCODE_CONFIG_CONTENT": json.dumps(configuration)})
 
 
