@@ -6,10 +6,9 @@ from typing import Any, cast
 import httpx
 import pytest
 from openai import APIError, BadRequestError, InternalServerError, NotFoundError
-from openai.types.responses import Response
 from pydantic import BaseModel
 
-from pomona.core.errors import ContextOverflow, EngineFailed, RateLimited
+from pomona.core.errors import ContextOverflow, EngineFailed, InvalidRequest, RateLimited
 from pomona.core.generation import CacheReport, Finished, Started, TextDelta, TokenText, Usage
 from tests.api.gateway import MODEL, Gateway
 from tests.api.responses.scripts import called, said, script, thought
@@ -146,9 +145,10 @@ def test_white_space_alone_is_an_answer(gateway: Gateway) -> None:
 
 
 def test_an_error_before_the_first_event_has_a_status(gateway: Gateway) -> None:
-    gateway.generator.script = (ContextOverflow("The prompt is too long."),)
-    with pytest.raises(BadRequestError, match="too long"):
+    gateway.generator.script = (InvalidRequest("A role is wrong.", param="messages"),)
+    with pytest.raises(BadRequestError, match="role is wrong") as refused:
         gateway.openai().responses.create(model=MODEL, input="x", stream=True)
+    assert refused.value.param == "input"
     gateway.generator.script = (RateLimited("Enough."),)
     with pytest.raises(APIError) as caught:
         gateway.openai().responses.create(model=MODEL, input="x")
@@ -166,6 +166,16 @@ def test_an_error_inside_the_stream_is_told_by_response_failed(gateway: Gateway)
     assert (last.response.error.code, last.response.error.message) == ("server_error", "The engine died.")
     assert last.response.output[0].to_dict()["status"] == "incomplete"
     assert last.sequence_number == len(events) - 1
+
+
+def test_that_a_prompt_is_too_long_is_told_inside_the_stream(gateway: Gateway) -> None:
+    gateway.generator.script = (ContextOverflow("The prompt is too long."),)
+    *_, last = gateway.openai().responses.create(model=MODEL, input="x", stream=True)
+    assert last.type == "response.failed"
+    assert last.response.error is not None
+    assert last.response.error.code == "context_length_exceeded"
+    with pytest.raises(BadRequestError, match="too long"):
+        gateway.openai().responses.create(model=MODEL, input="x")
 
 
 def test_an_error_of_a_whole_answer_has_a_status(gateway: Gateway) -> None:
@@ -355,8 +365,8 @@ def final(gateway: Gateway, stream: bool, **fields: object) -> dict[str, Any]:
     return last.response.to_dict()
 
 
-def document(response: Response) -> dict[str, Any]:
-    return cast("dict[str, Any]", response.to_dict())
+def document(response: Any) -> dict[str, Any]:
+    return response.to_dict()
 
 
 def bare(value: Any) -> Any:

@@ -55,15 +55,15 @@ def test_a_turn_with_a_tool_and_the_next_one(gateway: Gateway) -> None:
     result = {"type": "function_call_output", "call_id": "call_x", "output": "pomme"}
     told = events(gateway, {**first, "input": [*first["input"], {**reasoning, "content": None}, call, result]})
     assert told[-1]["response"]["output"][0]["content"][0]["text"] == "The secret word is pomme."
-    messages = gateway.generator.seen[1].messages or ()
-    assert messages[:4] == seen.messages
+    messages = list(gateway.generator.seen[1].messages or ())
+    assert tuple(messages[:4]) == seen.messages
     assert (messages[4].reasoning, messages[4].tool_calls[0].name, messages[5].text) == ("Read it.", "exec_command", "pomme")
     assert gateway.generator.seen[1].tools == seen.tools
 
 
 def test_the_second_request_of_a_turn_as_it_was_sent(gateway: Gateway) -> None:
     assert events(gateway, body("codex_tool_result"))[-1]["type"] == "response.completed"
-    messages = gateway.generator.seen[0].messages or ()
+    messages = list(gateway.generator.seen[0].messages or ())
     assert [message.role for message in messages] == ["developer", "developer", "user", "user", "assistant", "tool"]
     assert messages[-1].tool_call_id == messages[-2].tool_calls[0].id
 

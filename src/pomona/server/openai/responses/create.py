@@ -7,6 +7,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pomona.core.errors import ContextOverflow
 from pomona.server.access.visits import caller_of
 from pomona.server.answering import begin
 from pomona.server.bodies import read_body
@@ -66,11 +67,15 @@ class Creation:
         return call
 
     async def _stream(self, production: Production) -> AsyncGenerator[bytes]:
-        async with aclosing(production.run()) as chunks:
-            async for events in chunks:
-                if events:
-                    self._keep_at_end(production)
-                    yield b"".join(events)
+        """The stream. That a prompt is too long is told inside of it, as OpenAI does: only there Codex knows to put it in short."""
+        try:
+            async with aclosing(production.run()) as chunks:
+                async for events in chunks:
+                    if events:
+                        self._keep_at_end(production)
+                        yield b"".join(events)
+        except ContextOverflow as error:
+            yield self._failed(production, error)
 
     async def _whole(self, production: Production) -> bytes:
         async with aclosing(production.run()) as chunks:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from pomona.core.errors import PomonaError
+from pomona.core.errors import InvalidRequest, PomonaError
 from pomona.core.generation import GenerateEvent
 from pomona.core.telemetry import get_logger
 from pomona.server.answering import Events
@@ -27,21 +27,25 @@ class Production:
         self._events = events
 
     async def run(self) -> AsyncGenerator[list[bytes]]:
-        """The server-sent events as they are due. Errors of the generator are raised."""
-        async with aclosing(self._events):
-            first = asyncio.ensure_future(_take(self._events))
-            try:
-                await asyncio.wait((first,), timeout=_PATIENCE_SECONDS)
-                if not first.done() and not self.call.background:
-                    yield self.composer.begin()
-                event = await first
-            finally:
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-            if event is not None:
-                yield self.composer.push(event)
-            async for _, event in self._events:
-                yield self.composer.push(event)
+        """The server-sent events as they are due. Errors of the generator are raised, in the words of this API."""
+        try:
+            async with aclosing(self._events):
+                first = asyncio.ensure_future(_take(self._events))
+                try:
+                    await asyncio.wait((first,), timeout=_PATIENCE_SECONDS)
+                    if not first.done() and not self.call.background:
+                        yield self.composer.begin()
+                    event = await first
+                finally:
+                    first.cancel()
+                    await asyncio.gather(first, return_exceptions=True)
+                if event is not None:
+                    yield self.composer.push(event)
+                async for _, event in self._events:
+                    yield self.composer.push(event)
+        except InvalidRequest as error:
+            error.param = "input" if error.param == "messages" else error.param
+            raise
 
     def fail(self, error: Exception) -> list[bytes]:
         """The last events after `error`. Unexpected errors are logged, for the client is told nothing of them."""
