@@ -69,6 +69,10 @@ class ChatTemplate:
         """What that template reads and does not set: the options that it knows."""
         return self._of(with_tools=with_tools).free
 
+    def style(self, *, with_tools: bool) -> Style:
+        """How that template wants its messages."""
+        return self._of(with_tools=with_tools).style
+
     def _of(self, *, with_tools: bool) -> "_Template":
         name = "tool_use" if with_tools and "tool_use" in self._named else "default"
         return self._named.get(name) or next(iter(self._named.values()))

@@ -11,7 +11,7 @@ COMMAND_R = dialect(
     Reading(opens=(START,), closes=(END,)),
     Writing(
         first=f"{START}[\n    ",
-        head='{"tool_call_id": "ID", "tool_name": "NAME", "parameters": ',
+        head='{"tool_call_id": "%ID%", "tool_name": "%NAME%", "parameters": ',
         id="/[0-9]{1,4}/",
         between=",\n    ",
         last=f"\n]{END}",
@@ -25,7 +25,7 @@ COMMAND_R_PLUS = dialect(
     Writing(
         first="Action:\n```json\n[\n",
         begin="    {\n        ",
-        head='"tool_name": "NAME",\n        "parameters": ',
+        head='"tool_name": "%NAME%",\n        "parameters": ',
         tail="\n    }",
         between=",\n",
         last="\n]```",

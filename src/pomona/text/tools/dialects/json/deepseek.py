@@ -19,7 +19,7 @@ DEEPSEEK_FENCED = dialect(
     Writing(
         first=SECTION,
         begin=CALL,
-        head=f"function{SEPARATOR}NAME\n```json\n",
+        head=f"function{SEPARATOR}%NAME%\n```json\n",
         tail="",
         end=f"\n```{CALL_END}",
         between="\n",
@@ -31,6 +31,6 @@ DEEPSEEK = dialect(
     "deepseek",
     lambda source: CALL in source,
     Reading(opens=(CALL,), closes=(CALL_END, SECTION_END), skips=(SECTION, SECTION_END), name_ends=(SEPARATOR,)),
-    Writing(first=SECTION, begin=CALL, head=f"NAME{SEPARATOR}", tail="", end=CALL_END, last=SECTION_END),
+    Writing(first=SECTION, begin=CALL, head=f"%NAME%{SEPARATOR}", tail="", end=CALL_END, last=SECTION_END),
     mark=SECTION,
 )

@@ -1,5 +1,6 @@
-"""The forms that calls in JSON take, written down as data: a Form is read by `FormParser` and written by `calls` and `trigger`."""
+"""The forms that calls in JSON take, written down as data: how `FormParser` reads them, and how grammars and histories write them."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,12 @@ from pomona.text.tools.grammars import arguments_item, call_rules, starting
 class Writing:
     """How a model writes calls: `first`, calls with `between` between them, `last`; a call is `begin`, `head`, arguments, `tail`, `end`.
 
-    In `head`, NAME stands for the name; in `head` and `tail`, ID for an id of the form `id`, a Lark item.
+    In `head`, %NAME% stands for the name; in `head` and `tail`, %ID% for an id of the form `id`, a Lark item. `perhaps` may precede `tail`.
     """
 
-    head: str = '{"name": "NAME", "arguments": '
+    head: str = '{"name": "%NAME%", "arguments": '
     tail: str = "}"
+    perhaps: str = ""
     id: str = "/[A-Za-z0-9]{9}/"
     first: str = ""
     begin: str = ""
@@ -69,23 +71,28 @@ def _behind(mark: str, writing: Writing, tools: Sequence[ToolDefinition], marks:
 
 def _rules(writing: Writing, tools: Sequence[ToolDefinition], marks: Marks, begin: str) -> str:
     def call(tool: ToolDefinition) -> str:
-        opening = _with_id(f"{begin}{writing.head}".replace("NAME", tool.name), writing, marks)
+        opening = _with_id(f"{begin}{writing.head}".replace("%NAME%", tool.name), writing, marks)
         closing = _with_id(f"{writing.tail}{writing.end}", writing, marks)
-        return " ".join(item for item in (opening, arguments_item(tool), closing) if item)
+        perhaps = f"({_with_id(writing.perhaps, writing, marks)})?" if writing.perhaps else ""
+        return " ".join(item for item in (opening, arguments_item(tool), perhaps, closing) if item)
 
     return call_rules(tools, call)
 
 
 def _with_id(text: str, writing: Writing, marks: Marks) -> str:
-    return f" {writing.id} ".join(_item(piece, marks) for piece in text.split("ID", 1))
+    return f" {writing.id} ".join(_item(piece, marks) for piece in text.split("%ID%", 1))
 
 
 def _written(writing: Writing, calls: Sequence[ToolCall]) -> str:
-    def one(call: ToolCall) -> str:
-        head = writing.head.replace("NAME", call.name)
-        return f"{writing.begin}{head}{call.arguments or '{}'}{writing.tail}{writing.end}".replace("ID", call.id, 1)
+    made = [_written_call(writing, call, index) for index, call in enumerate(calls)]
+    return f"{writing.first}{writing.between.join(made)}{writing.last}"
 
-    return f"{writing.first}{writing.between.join(one(call) for call in calls)}{writing.last}"
+
+def _written_call(writing: Writing, call: ToolCall, index: int) -> str:
+    form = re.compile(writing.id.strip("/"))
+    call_id = next((each for each in (call.id, str(index), f"{index:09d}") if form.fullmatch(each)), call.id)
+    head, tail = (text.replace("%NAME%", call.name).replace("%ID%", call_id) for text in (writing.head, writing.tail))
+    return f"{writing.begin}{head}{call.arguments or '{}'}{tail}{writing.end}"
 
 
 def _item(text: str, marks: Marks) -> str:

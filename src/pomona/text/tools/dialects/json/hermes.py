@@ -14,6 +14,6 @@ APRIEL = dialect(
     "apriel",
     lambda source: "<tool_calls>[" in source,
     Reading(opens=("<tool_calls>",), closes=("</tool_calls>",)),
-    Writing(first="<tool_calls>[", tail=', "id": "ID"}', id="/[A-Za-z0-9_-]{1,64}/", between=", ", last="]</tool_calls>"),
+    Writing(first="<tool_calls>[", perhaps=', "id": "%ID%"', id="/[A-Za-z0-9_-]{1,64}/", between=", ", last="]</tool_calls>"),
     mark="<tool_calls>",
 )

@@ -7,6 +7,6 @@ LLAMA_JSON = dialect(
     "llama_json",
     lambda source: '"parameters": dictionary of argument name' in source or ("<|python_tag|>" in source and "<function=" not in source),
     Reading(opens=("<|python_tag|>",), unsure=("<|python_tag|>",), bare=True),
-    Writing(head='{"name": "NAME", "parameters": ', between="; "),
+    Writing(head='{"name": "%NAME%", "parameters": ', between="; "),
     stops=("<|eom_id|>",),
 )

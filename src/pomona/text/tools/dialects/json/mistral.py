@@ -11,20 +11,20 @@ MISTRAL_NAMES = dialect(
     "mistral_names",
     lambda source: MARK in source and "[ARGS]" in source and "[CALL_ID]" not in source,
     READING,
-    Writing(begin=MARK, head="NAME[ARGS]", tail=""),
+    Writing(begin=MARK, head="%NAME%[ARGS]", tail=""),
     mark=MARK,
 )
 MISTRAL_IDS = dialect(
     "mistral_ids",
     lambda source: MARK in source and "[CALL_ID]" in source,
     READING,
-    Writing(begin=MARK, head="NAME[CALL_ID]ID[ARGS]", tail=""),
+    Writing(begin=MARK, head="%NAME%[CALL_ID]%ID%[ARGS]", tail=""),
     mark=MARK,
 )
 MISTRAL_LIST = dialect(
     "mistral_list",
     lambda source: MARK in source,
     READING,
-    Writing(first=f"{MARK}[", tail=', "id": "ID"}', between=", ", last="]"),
+    Writing(first=f"{MARK}[", tail=', "id": "%ID%"}', between=", ", last="]"),
     mark=MARK,
 )

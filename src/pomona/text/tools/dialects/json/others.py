@@ -7,7 +7,7 @@ APERTUS = dialect(
     "apertus",
     lambda source: "<|tools_prefix|>" in source,
     Reading(opens=("<|tools_prefix|>",), closes=("<|tools_suffix|>",), keyed=True),
-    Writing(first="<|tools_prefix|>[", head='{"NAME": ', between=", ", last="]<|tools_suffix|>"),
+    Writing(first="<|tools_prefix|>[", head='{"%NAME%": ', between=", ", last="]<|tools_suffix|>"),
     mark="<|tools_prefix|>",
 )
 GIGACHAT = dialect(
@@ -19,7 +19,7 @@ GIGACHAT = dialect(
 )
 GIGACHAT_ROLE = dialect(
     "gigachat_role",
-    lambda source: "function call<|role_sep|>" in source,
+    lambda source: "'role': 'function call'" in source and "<|role_sep|>" in source,
     Reading(opens=("<|message_sep|>\n\nfunction call<|role_sep|>\n", "function call<|role_sep|>\n"), closes=("<|message_sep|>",)),
     Writing(begin="<|message_sep|>\n\nfunction call<|role_sep|>\n"),
 )
@@ -36,7 +36,7 @@ SOLAR = dialect(
     Writing(
         first="<|tool_calls|>",
         begin="<|tool_call:begin|>",
-        head="ID<|tool_call:name|>NAME<|tool_call:args|>",
+        head="%ID%<|tool_call:name|>%NAME%<|tool_call:args|>",
         id="/[A-Za-z0-9_-]{1,64}/",
         tail="",
         end="<|tool_call:end|>",
@@ -48,6 +48,6 @@ FUNCTIONARY = dialect(
     "functionary",
     lambda source: "<function=example_function_name>" in source,
     Reading(opens=("<function=",), closes=("</function>",), name_ends=(">",)),
-    Writing(begin="<function=", head="NAME>", tail="", end="</function>"),
+    Writing(begin="<function=", head="%NAME%>", tail="", end="</function>"),
     stops=("<|eom_id|>",),
 )
