@@ -51,7 +51,7 @@ def test_templates_are_recognised(family: Family) -> None:
 
 
 @each_family
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_a_template_writes_is_read_again(family: Family, data: st.DataObject) -> None:
     made = data.draw(made_calls(most=family.most))
@@ -64,7 +64,7 @@ def test_what_a_template_writes_is_read_again(family: Family, data: st.DataObjec
 
 
 @each_family
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_the_grammar_takes_what_a_template_writes(family: Family, data: st.DataObject) -> None:
     made = data.draw(made_calls(most=family.most))
@@ -164,7 +164,7 @@ def test_broken_arguments_leave_the_call_open_and_lose_nothing() -> None:
     assert len(result.warnings) == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_nemotron_calls_are_a_list(data: st.DataObject) -> None:
     find = '{"name": "find", "arguments": {"words": "a\\n</TOOLCALL>", "limit": 2}}'

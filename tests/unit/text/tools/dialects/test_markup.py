@@ -73,7 +73,7 @@ def test_templates_are_recognised(family: Family) -> None:
 
 
 @each_family
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_a_template_writes_is_read_again(family: Family, data: st.DataObject) -> None:
     made = data.draw(made_calls())
@@ -86,7 +86,7 @@ def test_what_a_template_writes_is_read_again(family: Family, data: st.DataObjec
 
 
 @each_family
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_the_grammar_takes_what_a_template_writes(family: Family, data: st.DataObject) -> None:
     """Seed-OSS prints objects as Python does; the grammar wants JSON, which its parser reads too."""

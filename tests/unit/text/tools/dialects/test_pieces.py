@@ -66,7 +66,7 @@ each_dialect = pytest.mark.parametrize("dialect", MARKUP_AND_CHANNELS, ids=lambd
 
 
 @each_dialect
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_pieces_do_not_matter(dialect: Dialect, data: st.DataObject) -> None:
     answer = "".join(data.draw(pieces))
@@ -76,7 +76,7 @@ def test_pieces_do_not_matter(dialect: Dialect, data: st.DataObject) -> None:
 
 
 @each_dialect
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_pieces_of_a_damaged_call_do_not_matter(dialect: Dialect, data: st.DataObject) -> None:
     call = CALLS[dialect.name]

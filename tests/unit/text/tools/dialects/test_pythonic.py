@@ -103,7 +103,7 @@ def test_calls_of_earlier_turns_are_shown_where_the_template_leaves_them_out(nam
 
 
 @each_family
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_a_model_writes_is_read(dialect: Dialect, write: Writer, special: tuple[str, ...], data: st.DataObject) -> None:
     made = data.draw(made_calls(values=_shown(dialect)))
@@ -115,7 +115,7 @@ def test_what_a_model_writes_is_read(dialect: Dialect, write: Writer, special: t
 
 
 @each_family
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_the_grammar_takes_what_a_model_writes(dialect: Dialect, write: Writer, special: tuple[str, ...], data: st.DataObject) -> None:
     made = data.draw(made_calls(values=_shown(dialect)))

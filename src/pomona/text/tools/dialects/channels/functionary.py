@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.calls import Calls
 from pomona.text.tools.dialect import CallParser, Dialect, Marks
 from pomona.text.tools.dialects.channels.json_body import arguments_follow, json_body
@@ -48,10 +48,15 @@ def _calls(tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> str
     return f"start: call{more}\n{call_rules(tools, call)}"
 
 
+def _written(calls: Sequence[ToolCall]) -> str:
+    return "".join(f"{MARK}{call.name}\n{call.arguments or '{}'}" for call in calls)
+
+
 FUNCTIONARY_RECIPIENTS = Dialect(
     name="functionary_recipients",
     recognises=lambda source: ">>>${recipient}" in source,
     parser=_parser,
     calls=_calls,
+    written=_written,
     reads_thoughts=True,
 )

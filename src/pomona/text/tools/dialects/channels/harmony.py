@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.calls import Calls
 from pomona.text.tools.dialect import CallParser, Dialect, Marks
 from pomona.text.tools.dialects.channels.json_body import arguments_follow, json_body
@@ -132,11 +132,18 @@ def _call_rules(tools: Sequence[ToolDefinition], marks: Marks) -> str:
     return call_rules(tools, call)
 
 
+def _written(calls: Sequence[ToolCall]) -> str:
+    return f"{START}assistant".join(
+        f" to=functions.{call.name}{CHANNEL}commentary json{MESSAGE}{call.arguments or '{}'}<|call|>" for call in calls
+    )
+
+
 HARMONY = Dialect(
     name="harmony",
     recognises=lambda source: "<|channel|>analysis<|message|>" in source,
     parser=_parser,
     calls=_calls,
+    written=_written,
     visible=(START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS),
     stops=("<|call|>", "<|return|>"),
     reads_thoughts=True,

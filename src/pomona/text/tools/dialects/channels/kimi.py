@@ -16,7 +16,7 @@ KIMI = dialect(
     Writing(
         first="<|tool_calls_section_begin|>",
         begin="<|tool_call_begin|>",
-        head="functions.NAME:ID<|tool_call_argument_begin|>",
+        head="functions.%NAME%:%ID%<|tool_call_argument_begin|>",
         id="/[0-9]{1,4}/",
         tail="",
         end="<|tool_call_end|>",

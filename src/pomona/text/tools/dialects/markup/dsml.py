@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pomona.text.tools.dialect import Dialect
 from pomona.text.tools.dialects.markup.tag_grammar import Layout, tag_grammar, tag_trigger
+from pomona.text.tools.dialects.markup.tag_writing import tag_written
 from pomona.text.tools.dialects.markup.tags import Tags, tag_parser
 
 NAME = "｜DSML｜"
@@ -27,6 +28,7 @@ DSML = Dialect(
     parser=tag_parser(TAGS),
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),
+    written=tag_written(TAGS, LAYOUT),
     visible=(NAME,),
 )
 DSML_TOOL_CALLS = Dialect(
@@ -35,5 +37,6 @@ DSML_TOOL_CALLS = Dialect(
     parser=tag_parser(LATER_TAGS),
     calls=tag_grammar(LATER_TAGS, LAYOUT),
     trigger=tag_trigger(LATER_TAGS, LAYOUT),
+    written=tag_written(LATER_TAGS, LAYOUT),
     visible=(NAME,),
 )

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
-from pomona.core.messages import ToolDefinition
+from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.calls import Calls
 from pomona.text.tools.dialect import CallParser, Dialect, Marks, Trigger
 from pomona.text.tools.grammars import literal
@@ -111,6 +112,33 @@ def _trigger(form: Form) -> Callable[[Sequence[ToolDefinition], Marks, bool], Tr
     return trigger
 
 
+def _written(form: Form) -> Callable[[Sequence[ToolCall]], str]:
+    def written(calls: Sequence[ToolCall]) -> str:
+        return "".join(f"{form.begin}{BEGIN}{call.name}{_arguments_written(form, call.arguments)}{form.end}" for call in calls)
+
+    return written
+
+
+def _arguments_written(form: Form, text: str) -> str:
+    """What the model once wrote may be no JSON object; then it stands as it is."""
+    try:
+        arguments = cast("object", json.loads(text or "{}"))
+    except ValueError:
+        arguments = None
+    return _value_written(form, cast("object", arguments)) if isinstance(arguments, dict) else f"{{{text}}}"
+
+
+def _value_written(form: Form, value: object) -> str:
+    if isinstance(value, str):
+        return f"{form.quote}{value}{form.quote}"
+    if isinstance(value, list):
+        return f"[{','.join(_value_written(form, item) for item in cast('list[object]', value))}]"
+    if isinstance(value, dict):
+        pairs = sorted(cast("dict[str, object]", value).items(), key=lambda pair: pair[0].lower())
+        return f"{{{','.join(f'{key}:{_value_written(form, inner)}' for key, inner in pairs)}}}"
+    return json.dumps(value)
+
+
 GEMMA_4_FORM = Form(begin="<|tool_call>", end="<tool_call|>", quote='<|"|>')
 FUNCTION_GEMMA_FORM = Form(begin="<start_function_call>", end="<end_function_call>", quote="<escape>")
 GEMMA_4 = Dialect(
@@ -119,6 +147,7 @@ GEMMA_4 = Dialect(
     parser=_parser(GEMMA_4_FORM),
     calls=_calls(GEMMA_4_FORM),
     trigger=_trigger(GEMMA_4_FORM),
+    written=_written(GEMMA_4_FORM),
     visible=(GEMMA_4_FORM.begin, GEMMA_4_FORM.end, GEMMA_4_FORM.quote),
     stops=("<|tool_response>",),
 )
@@ -128,6 +157,7 @@ FUNCTION_GEMMA = Dialect(
     parser=_parser(FUNCTION_GEMMA_FORM),
     calls=_calls(FUNCTION_GEMMA_FORM),
     trigger=_trigger(FUNCTION_GEMMA_FORM),
+    written=_written(FUNCTION_GEMMA_FORM),
     visible=(FUNCTION_GEMMA_FORM.begin, FUNCTION_GEMMA_FORM.end, FUNCTION_GEMMA_FORM.quote),
     stops=("<start_function_response>",),
 )

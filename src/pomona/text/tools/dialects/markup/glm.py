@@ -2,6 +2,7 @@
 
 from pomona.text.tools.dialect import Dialect
 from pomona.text.tools.dialects.markup.tag_grammar import Layout, tag_grammar, tag_trigger
+from pomona.text.tools.dialects.markup.tag_writing import tag_written
 from pomona.text.tools.dialects.markup.tags import Tags, tag_parser
 
 TAGS = Tags(
@@ -21,6 +22,7 @@ GLM = Dialect(
     parser=tag_parser(TAGS),
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),
+    written=tag_written(TAGS, LAYOUT),
     visible=("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
     stops=("<|observation|>",),
 )

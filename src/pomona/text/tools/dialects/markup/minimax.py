@@ -2,6 +2,7 @@
 
 from pomona.text.tools.dialect import Dialect
 from pomona.text.tools.dialects.markup.tag_grammar import Layout, tag_grammar, tag_trigger
+from pomona.text.tools.dialects.markup.tag_writing import tag_written
 from pomona.text.tools.dialects.markup.tags import Tags, tag_parser
 
 TAGS = Tags(
@@ -23,5 +24,6 @@ MINIMAX = Dialect(
     parser=tag_parser(TAGS),
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),
+    written=tag_written(TAGS, LAYOUT),
     visible=("<minimax:tool_call>", "</minimax:tool_call>"),
 )

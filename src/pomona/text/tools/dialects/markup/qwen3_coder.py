@@ -5,6 +5,7 @@ Values have no quotes. The templates print truth values as Python does.
 
 from pomona.text.tools.dialect import Dialect
 from pomona.text.tools.dialects.markup.tag_grammar import Layout, tag_grammar, tag_trigger
+from pomona.text.tools.dialects.markup.tag_writing import tag_written
 from pomona.text.tools.dialects.markup.tags import Tags, tag_parser
 
 TAGS = Tags(
@@ -26,6 +27,7 @@ QWEN3_CODER = Dialect(
     parser=tag_parser(TAGS),
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),
+    written=tag_written(TAGS, LAYOUT),
     visible=("<tool_call>", "</tool_call>"),
 )
 
@@ -46,5 +48,6 @@ SEED = Dialect(
     parser=tag_parser(SEED_TAGS),
     calls=tag_grammar(SEED_TAGS, LAYOUT),
     trigger=tag_trigger(SEED_TAGS, LAYOUT),
+    written=tag_written(SEED_TAGS, LAYOUT),
     visible=("<seed:tool_call>", "</seed:tool_call>"),
 )
