@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 from openai import AsyncOpenAI, OpenAI
 
+from pomona.control.keys import KeyRing, Keys
 from pomona.core.errors import PomonaError
 from pomona.core.metrics import Metrics
 from pomona.core.settings import FleetSettings, ServerSettings, Settings
@@ -55,6 +56,7 @@ class Gateway:
     status: FixedStatus = field(default_factory=lambda: FixedStatus((READY,)))
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
+    keys: Keys = field(default_factory=KeyRing)
     urls: Urls = field(default_factory=lambda: Urls(public="", admin=""))
     loop: asyncio.AbstractEventLoop | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,9 +70,9 @@ class Gateway:
             self.urls = urls
             up.set()
 
-        public = create_public_app(self.backend, self.settings, self.metrics)
-        admin = create_admin_app(self.backend, self.settings, self.metrics)
-        await serve(public, admin, self.settings.server, on_ready, stop=self.stop)
+        public = create_public_app(self.backend, self.settings, self.metrics, self.keys)
+        admin = create_admin_app(self.backend, self.settings, self.metrics, self.keys)
+        await serve(public, admin, self.settings.server, on_ready, limits=self.settings.limits, stop=self.stop)
 
     @property
     def backend(self) -> Backend:
