@@ -27,7 +27,8 @@ def reference(name: str, token_ids: tuple[int, ...]) -> "np.ndarray[Any, Any]":
     """(tokens - 1, vocabulary) of log-probabilities by the model as mlx-lm runs it, the whole prompt in one call."""
     module = cast("Any", family(name).module)
     logits = cast("mx.array", module(mx.array([token_ids]), cache=make_prompt_cache(module)))[0]
-    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))[:-1]
+    scores: np.ndarray[Any, Any] = np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+    return scores[:-1]
 
 
 def expect_scores(got: list[TokenLogprobs], name: str, prompt: Prompt) -> None:
@@ -99,13 +100,12 @@ def test_long_prompts_are_scored_in_bounded_pieces(monkeypatch: pytest.MonkeyPat
     """No pass has logits for more tokens than the limit of bytes allows, however large the step."""
     monkeypatch.setattr("pomona.engine.engine.PASS_BYTES", 4 * VOCABULARY * 16)
     engine = make_engine("llama", step_token_budget=512)
-    steps = 0
     engine.add(scored("a", 90, max_tokens=0))
+    steps = [engine.step()]
     while engine.has_work:
-        made = engine.step()
-        steps += 1
-    assert steps >= 6
-    expect_scores(list(made[0][1].prompt_logprobs), "llama", scored("a", 90))  # pyright: ignore[reportPossiblyUnboundVariable]
+        steps.append(engine.step())
+    assert len(steps) >= 6
+    expect_scores(list(steps[-1][0][1].prompt_logprobs), "llama", scored("a", 90))
 
 
 def test_ids_that_were_asked_for_come_behind_the_likeliest() -> None:

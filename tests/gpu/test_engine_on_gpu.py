@@ -5,12 +5,16 @@ Log-probabilities must agree within a tolerance, and tokens wherever the first t
 near tie two runs may part; nothing is compared from there on.
 """
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
+from llguidance import LLMatcher
 
-from tests.engine.harness import alone, drive, expect_close, family, make_engine, make_prompt
+from pomona.core.generation import Grammar
+from tests.engine.harness import END, LEXICON, alone, drive, expect_close, family, make_engine, make_prompt
 from tests.families import FAMILIES, VOCABULARY
 
 pytestmark = pytest.mark.gpu
@@ -40,3 +44,31 @@ def test_batched_cached_and_chunked_equal_alone_within_rounding(name: str, dtype
         results = drive(engine, {0: rows[:2], 3: rows[2:]})
         for prompt in rows:
             expect_close(results[prompt.id], alone(name, prompt), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_grammars_hold_at_any_temperature(name: str, dtype: mx.Dtype) -> None:
+    """Sums over the vocabulary are made in blocks there: a token without weight must not be picked all the same."""
+    source = LLMatcher.grammar_from_regex("([a-z]{3}[0-9])+!")
+    rows = [
+        replace(
+            make_prompt(f"{dtype}-{i}", STEM[: 4 + 9 * i], max_tokens=30, stop=(END,), temperature=0.5 * i, seed=i),
+            grammar=Grammar(source=source),
+        )
+        for i in range(6)
+    ]
+    results = drive(make_engine(name), {0: [*rows, make_prompt(f"{dtype}-free", STEM[:20], max_tokens=30)]})
+    for row in rows:
+        result = results[row.id]
+        assert result.failure is None
+        text = b"".join(LEXICON.tokens[token] for token in result.tokens).decode()
+        assert re.fullmatch(r"([a-z]{3}[0-9])+!" if result.finish_reason == "stop" else r"([a-z]{3}[0-9])*[a-z]{0,3}", text)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_prompts_are_scored_within_rounding(name: str, dtype: mx.Dtype) -> None:
+    row = replace(make_prompt(f"{dtype}-scored", STEM[:70], max_tokens=2), prompt_logprobs=1)
+    chunked, whole = drive(make_engine(name), {0: [row]})[row.id], alone(name, row)
+    assert len(chunked.prompt_logprobs) == 69
+    for got, wanted in zip(chunked.prompt_logprobs, whole.prompt_logprobs, strict=True):
+        assert abs(got.logprob - wanted.logprob) <= TOLERANCE[dtype]

@@ -24,11 +24,15 @@ class Constraint:
         return None if self._limit is None or (self.grammar and self.grammar.active) else self._limit.due
 
     @property
+    def asks_matcher(self) -> bool:
+        """The grammar says what may come next."""
+        return self.grammar is not None and self.grammar.masks
+
+    @property
     def needs_mask(self) -> bool:
         """Not every token may come next, as far as is known."""
-        if self.forced is not None:
-            return True
-        return self.grammar is not None and (self.grammar.masks or (self.grammar.must_come and bool(self.stop_ids)))
+        must_come = self.grammar is not None and self.grammar.must_come and bool(self.stop_ids)
+        return self.asks_matcher or must_come or self.forced is not None
 
     def binds(self, pending: int) -> bool:
         """The next token's mask may depend on the last `pending` tokens, which are still on the device."""

@@ -6,6 +6,8 @@ A byte of eight bits picks one of 256 lines of eight numbers, 0 or minus infinit
 
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -58,40 +60,54 @@ class MaskMaker:
             return Verdicts()
         bits = np.zeros((len(bound), (max(self._vocabulary, end_id + 1) + 31) >> 5), np.int32)
         self._fill(list(bound.values()), bits)
+        may_end = cast("list[int]", (bits[:, end_id >> 5] >> (end_id & 31) & 1).tolist())
+        bits &= _first(self._vocabulary, bits.shape[1])  # the model has no logits for the others
+        goes_on = cast("list[bool]", bits.any(axis=1).tolist())
         verdicts = Verdicts(Masks(tuple(bound), bits))
-        for (line, constraint), own in zip(bound.items(), bits, strict=True):
-            if constraint.forced is not None:
-                _set(own, (constraint.forced,), True)
-            elif constraint.grammar is None or not constraint.grammar.active:  # it is still to begin: the answer cannot end before
-                own[:] = -1
-                _set(own, constraint.stop_ids, False)
-            else:
-                self._judge(line, constraint, own, end_id, verdicts)
+        for place, (line, constraint) in enumerate(bound.items()):
+            if not constraint.asks_matcher:
+                _set_without_matcher(bits[place], constraint)
+                continue
+            if may_end[place]:
+                _set(bits[place], constraint.stop_ids, True)
+            problem = _problem(constraint, stuck=not (goes_on[place] or may_end[place]))
+            if problem is not None:
+                verdicts.failed.append((line, problem))
+            elif not goes_on[place]:
+                verdicts.ended.append(line)
+            if problem is not None or not (goes_on[place] or constraint.stop_ids):
+                bits[place] = -1  # what is chosen will not be looked at
         return verdicts
 
     def _fill(self, constraints: list[Constraint], bits: Bits) -> None:
         """What the matchers say, all at once."""
-        matchers = [(each.grammar.matcher, index) for index, each in enumerate(constraints) if each.grammar and each.grammar.masks]
+        matchers = [(each.grammar.matcher, index) for index, each in enumerate(constraints) if each.grammar and each.asks_matcher]
         if matchers:
             self._executor = self._executor or LLExecutor()
             fill_next_token_bitmask_par(self._executor, matchers, bits)
 
-    def _judge(self, line: int, constraint: Constraint, bits: Bits, end_id: int, verdicts: Verdicts) -> None:
-        """Turn the bit that says that the grammar may end into the row's own end tokens."""
-        may_end = bool(bits[end_id >> 5] >> (end_id & 31) & 1)
-        whole, rest = divmod(self._vocabulary, 32)
-        if rest:
-            bits[whole] &= (1 << rest) - 1
-        bits[whole + bool(rest) :] = 0  # ids that the model has no logits for
-        problem = constraint.grammar.problem() if constraint.grammar and constraint.grammar.matcher.is_error() else None
-        if bits.any() and problem is None:
-            _set(bits, constraint.stop_ids if may_end else (), True)
-            return
-        bits[:] = -1  # what is chosen will not be looked at
-        if may_end and problem is None:
-            verdicts.ended.append(line)
-        else:
-            verdicts.failed.append((line, problem or EngineFailed("The grammar allows no token that the model has. Loosen it.")))
+
+def _set_without_matcher(bits: Bits, constraint: Constraint) -> None:
+    """One token is forced, or a grammar is still to begin: then the answer cannot end before."""
+    if constraint.forced is not None:
+        _set(bits, (constraint.forced,), True)
+    else:
+        bits[:] = -1
+        _set(bits, constraint.stop_ids, False)
+
+
+def _problem(constraint: Constraint, *, stuck: bool) -> PomonaError | None:
+    if constraint.grammar is not None and constraint.grammar.matcher.is_error():
+        return constraint.grammar.problem()
+    return EngineFailed("The grammar allows no token that the model has. Loosen it.") if stuck else None
+
+
+@cache
+def _first(count: int, words: int) -> Bits:
+    """Bits for the ids below `count`."""
+    bits = np.zeros(words * 32, np.uint8)
+    bits[:count] = 1
+    return np.packbits(bits, bitorder="little").view(np.int32)
 
 
 def _set(bits: Bits, tokens: tuple[int, ...], allowed: bool) -> None:
