@@ -10,7 +10,7 @@ from pathlib import Path
 _PROGRAM = Path(__file__).with_name("judging.py")
 _LONGEST_WAIT_SECONDS = 60.0
 """For a process that neither answers nor computes, such as on a machine that swaps."""
-TOO_MUCH = "compiling it takes more than 2 s of computing, or more memory than there is; make it smaller"
+TOO_MUCH = "compiling it takes more than a second of computing, or more memory than there is; make it smaller"
 
 
 def problem_of(source: str) -> str | None:

@@ -7,8 +7,8 @@ from typing import NoReturn, cast
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import OutputFormat
 from pomona.text.grammar.compiling import problem_of
-from pomona.text.grammar.limits import MAX_ALTERNATIVES, MAX_REGEX_CHARACTERS, check_count, check_source
-from pomona.text.grammar.rewriting.patterns import PatternError, rust_pattern_of_whole
+from pomona.text.grammar.limits import MAX_ALTERNATIVES, MAX_EXPANSION, MAX_REGEX_CHARACTERS, check_count, check_source
+from pomona.text.grammar.rewriting.patterns import PatternError, expansion, rust_pattern_of_whole
 from pomona.text.grammar.schemas import json_item, schema_item
 from pomona.text.grammar.xml import xml_grammar
 
@@ -62,6 +62,7 @@ def _choice(format: OutputFormat) -> str:
 def _lark(format: OutputFormat) -> str:
     if not format.source.strip() or format.source.lstrip().startswith("{"):
         raise InvalidRequest(f"{format.param} must be a grammar in Lark's syntax, with a rule `start`.", param=format.param)
+    check_count("characters with repetitions written out", max(map(expansion, format.source.splitlines())), MAX_EXPANSION, format.param)
     return _checked(format.source, format)
 
 

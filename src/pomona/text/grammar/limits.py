@@ -11,6 +11,8 @@ from pomona.core.errors import InvalidRequest
 MAX_SOURCE_BYTES = 2**18
 """The largest schemas of real APIs are below 100 KiB."""
 MAX_REGEX_CHARACTERS = 10_000
+MAX_EXPANSION = 50_000
+"""Characters and groups of a regular expression with its repetitions written out."""
 MAX_DEPTH = 60
 """Levels of braces and brackets in a schema. The JSON reader of llguidance stops at 127, and rewriting may double a level."""
 MAX_SCHEMAS = 4_000

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,13 @@ def grammar(schema: object) -> str | None:
 
 
 def grammar_or_refusal(schema: object) -> str | InvalidRequest:
+    return _made(json.dumps(schema))
+
+
+@cache
+def _made(source: str) -> str | InvalidRequest:
     try:
-        return grammar_of(OutputFormat(kind="json_schema", source=json.dumps(schema)))
+        return grammar_of(OutputFormat(kind="json_schema", source=source))
     except InvalidRequest as error:
         return error
 

@@ -95,8 +95,8 @@ def test_every_format_is_one_that_validators_know(name: str) -> None:
 
 def test_xml_reads_back_as_a_value_of_the_schema() -> None:
     grammar = source(PERSON, "xml")
-    written = [text for text in (walk(grammar, seed) for seed in range(4 * WALKS)) if text is not None]
-    assert len(written) > WALKS
+    written = [text for text in (walk(grammar, seed) for seed in range(2 * WALKS)) if text is not None]
+    assert len(written) > WALKS // 2
     for text in written:
         assert re.match(r"<person>", text)
         assert valid(PERSON, read_xml(PERSON, text)), text
@@ -177,7 +177,7 @@ def grammar_or_refusal(schema: object) -> str | InvalidRequest:
 
 
 @given(schema=st.recursive(scalars(), containers, max_leaves=6), seed=st.integers(0, 1000))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_schema_is_enforced_or_refused(schema: object, seed: int) -> None:
     grammar = grammar_or_refusal(schema)
     if isinstance(grammar, InvalidRequest):

@@ -6,6 +6,8 @@ ends, `\\d` means other digits. What has no equal is refused: lookarounds, refer
 
 import re
 
+from pomona.text.grammar.limits import MAX_EXPANSION
+
 _CLASSES = {
     "d": "0-9",
     "w": "0-9A-Za-z_",
@@ -24,6 +26,7 @@ _REPEAT = re.compile(r"\{\d+(,\d*)?\}")
 _PROPERTY = re.compile(r"[pP]\{[A-Za-z_]+(=[A-Za-z_]+)?\}")
 _CODE = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}")
 _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+_COUNTED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\d+(?:,\d*)?\}|.", re.DOTALL)
 _GROUP = re.compile(r"\((\?:|\?P?<[A-Za-z_][A-Za-z0-9_]*>)?")
 
 
@@ -39,6 +42,22 @@ def rust_pattern(pattern: str) -> str:
 def rust_pattern_of_whole(pattern: str) -> str:
     """`pattern` for a text that it must match as a whole; anchors at the ends of alternatives are then redundant. Raises PatternError."""
     return _Translation(pattern, whole=True).run()
+
+
+def expansion(text: str) -> int:
+    """About how many characters and groups `text`, an expression or a grammar, has with its repetitions written out."""
+    levels: list[list[int]] = [[0, 0]]
+    for token in _COUNTED.findall(text):
+        if token == "(":
+            levels.append([0, 0])
+        elif token == ")" and len(levels) > 1:
+            inside = levels.pop()
+            levels[-1] = [sum(levels[-1]), sum(inside)]
+        elif token[0] == "{" and len(token) > 1:
+            levels[-1][1] *= max(int(number) for number in re.findall(r"\d+", token))
+        else:
+            levels[-1] = [sum(levels[-1]), 1]
+    return sum(map(sum, levels))
 
 
 def whole_of_search(pattern: str) -> str:
@@ -76,6 +95,8 @@ class _Translation:
         self._alternative_begins = True
 
     def run(self) -> str:
+        if expansion(self._text) > MAX_EXPANSION:
+            raise PatternError(f"repeats repetitions: written out it has more than {MAX_EXPANSION} characters")
         pieces: list[str] = []
         while self._at < len(self._text):
             pieces.append(self._atom())
