@@ -7,8 +7,19 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
-from pomona.core.generation import Finished, FinishReason, GenerateEvent, TextDelta, Usage
+from pomona.core.generation import (
+    Finished,
+    FinishReason,
+    GenerateEvent,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallStarted,
+    Usage,
+)
 
+Show = Callable[[str], None]
 SHORTEST_SECONDS = 0.01
 
 
@@ -31,28 +42,49 @@ class Answer:
         return (self.usage.completion_tokens - 1) / (self.total_seconds - self.first_seconds)
 
 
-async def follow(events: AsyncGenerator[GenerateEvent], show: Callable[[str], None], answer: Answer) -> None:
-    """Read `events` to the end into `answer`; `show` gets each piece of text. Raises what the generator raises."""
+async def follow(events: AsyncGenerator[GenerateEvent], show: Show, answer: Answer, aside: Show | None = None) -> None:
+    """Read `events` to the end into `answer`; `show` gets each piece of text, `aside` of thoughts and calls. Raises what `events` raise."""
     start = time.perf_counter()
+    beginning_of_line = True
     async with aclosing(events):
         async for event in events:
             match event:
-                case TextDelta():
-                    if event.text and answer.first_seconds is None:
-                        answer.first_seconds = time.perf_counter() - start
+                case TextDelta() if event.text:
+                    if aside is not None and not beginning_of_line:
+                        aside("\n\n")
+                        beginning_of_line = True
                     answer.text += event.text
                     show(event.text)
                 case Finished():
                     answer.reason, answer.stop_sequence, answer.usage = event.reason, event.stop_sequence, event.usage
                 case _:
-                    pass
+                    if aside is not None and (words := beside(event)):
+                        aside(words)
+                        beginning_of_line = words.endswith("\n")
             answer.total_seconds = time.perf_counter() - start
+            if answer.first_seconds is None and (answer.text or beside(event)):
+                answer.first_seconds = answer.total_seconds
 
 
-async def follow_until_interrupt(events: AsyncGenerator[GenerateEvent], show: Callable[[str], None]) -> Answer:
+def beside(event: GenerateEvent) -> str:
+    """What is to be seen of thoughts and calls."""
+    match event:
+        case ReasoningDelta():
+            return event.text
+        case ToolCallStarted():
+            return f"\n{event.name}("
+        case ToolCallDelta():
+            return event.arguments
+        case ToolCallFinished():
+            return ")\n"
+        case _:
+            return ""
+
+
+async def follow_until_interrupt(events: AsyncGenerator[GenerateEvent], show: Show, aside: Show | None = None) -> Answer:
     """As `follow`; Ctrl-C ends the answer, which then keeps the reason "cancelled", and not the program."""
     answer = Answer()
-    task = asyncio.ensure_future(follow(events, show, answer))
+    task = asyncio.ensure_future(follow(events, show, answer, aside))
     with _interrupting(task):
         await asyncio.wait([task])
     if not task.cancelled():

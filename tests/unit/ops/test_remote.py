@@ -7,9 +7,29 @@ import httpx
 import pytest
 
 from pomona.core import errors
-from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, SamplingParams, Started, TextDelta, Usage
-from pomona.core.messages import Message, TextPart
-from pomona.ops.remote import RemoteGenerator, request_body
+from pomona.core.generation import (
+    Finished,
+    GenerateEvent,
+    GenerateRequest,
+    OutputFormat,
+    ReasoningDelta,
+    ReasoningOptions,
+    SamplingParams,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallStarted,
+    ToolChoice,
+    Usage,
+)
+from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.core.status import ModelCard
+from pomona.ops.remote import RemoteGenerator
+from pomona.ops.remote_request import request_body
+from pomona.server.bodies import parse_body
+from pomona.server.openai.chat.decode import decode_chat
+from pomona.server.openai.wire import ChatCompletionRequest
 
 URL = "http://127.0.0.1:11440"
 REQUEST = GenerateRequest(id="r", model="m", text="Hi")
@@ -142,6 +162,108 @@ def test_everything_that_was_chosen_is_sent() -> None:
     chosen = {"temperature": 0.0, "top_k": 3, "top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.2, "seed": 0}
     assert body.items() >= {**chosen, "max_tokens": 5, "ignore_eos": True}.items()
     assert (body["prompt"], body["stop"]) == ([1, 2], ["END"])
+
+
+TOOL = ToolDefinition(name="look", description="Looks.", parameters={"type": "object"}, strict=True)
+OTHER = ToolDefinition(name="other")
+ASKED = (Message(role="user", content=(TextPart(text="Hi"),)),)
+
+
+def test_tools_thoughts_and_calls_are_sent() -> None:
+    messages = (
+        *ASKED,
+        Message(role="assistant", reasoning="Hm.", tool_calls=(ToolCall(id="1", name="look", arguments="{}"),)),
+        Message(role="tool", tool_call_id="1", content=(TextPart(text="seen"),)),
+    )
+    request = GenerateRequest(
+        id="r",
+        model="m",
+        messages=messages,
+        tools=(TOOL, OTHER),
+        tool_choice=ToolChoice(mode="required", names=("look",), parallel=False),
+        reasoning=ReasoningOptions(effort="low", budget_tokens=9, enabled=True),
+        template_options={"a": 1},
+        priority="high",
+        session="talk",
+    )
+    body = request_body(request)
+    function = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}, "strict": True}
+    assert body["tools"] == [
+        {"type": "function", "function": function},
+        {"type": "function", "function": {"name": "other", "parameters": {}}},
+    ]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    assert (body["parallel_tool_calls"], body["reasoning_effort"]) == (False, "low")
+    assert body["reasoning"] == {"enabled": True, "max_tokens": 9}
+    assert (body["service_tier"], body["prompt_cache_key"], body["chat_template_kwargs"]) == ("priority", "talk", {"a": 1})
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    assert body["messages"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call]},
+        {"role": "tool", "content": "seen", "tool_call_id": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GenerateRequest(id="r", model="m", messages=ASKED, tools=(TOOL,), tool_choice=choice, output_format=form)
+        for choice in (ToolChoice(), ToolChoice(mode="required"), ToolChoice(names=("look",)))
+        for form in (
+            None,
+            OutputFormat(kind="json_object"),
+            OutputFormat(kind="json_schema", source='{"type":"object"}'),
+            OutputFormat(kind="regex", source="a+"),
+            OutputFormat(kind="choice", source='["a","b"]'),
+            OutputFormat(kind="lark", source="start: /a/"),
+            OutputFormat(kind="xml", source='{"type":"object"}'),
+        )
+    ],
+)
+def test_our_own_server_understands_what_is_sent(request_: GenerateRequest) -> None:
+    raw = json.dumps(request_body(request_)).encode()
+    found = decode_chat(parse_body(raw, ChatCompletionRequest), "r", ModelCard(id="m", created=0, owned_by="me")).requests[0]
+    form = found.output_format
+    assert (form and (form.kind, form.source)) == (request_.output_format and (request_.output_format.kind, request_.output_format.source))
+    assert (found.messages, found.tools, found.tool_choice) == (request_.messages, request_.tools, request_.tool_choice)
+
+
+async def test_thoughts_and_calls_are_read() -> None:
+    def delta(**fields: object) -> bytes:
+        return chunk(choices=[{"index": 0, "delta": fields, "finish_reason": None}])
+
+    def call(index: int, **function: str) -> bytes:
+        return delta(tool_calls=[{"index": index, "id": f"c{index}", "function": function}])
+
+    nothing: dict[str, object] = {}
+    end = chunk(choices=[{"index": 0, "delta": nothing, "finish_reason": "tool_calls"}], warnings=["Odd."])
+    found = await events(
+        Pieces(
+            delta(role="assistant", content=""),
+            delta(reasoning_content="Hm."),
+            delta(content="So:"),
+            call(0, name="look", arguments=""),
+            call(0, arguments='{"a"'),
+            call(0, arguments=":1}"),
+            call(1, name="other", arguments="{}"),
+            end,
+            b"data: [DONE]\n\n",
+        ),
+        request=GenerateRequest(id="r", model="m", messages=ASKED),
+    )
+    assert found == [
+        Started(prompt_tokens=0),
+        ReasoningDelta(text="Hm."),
+        TextDelta(text="So:"),
+        ToolCallStarted(index=0, id="c0", name="look"),
+        ToolCallDelta(index=0, arguments='{"a"'),
+        ToolCallDelta(index=0, arguments=":1}"),
+        ToolCallFinished(index=0),
+        ToolCallStarted(index=1, id="c1", name="other"),
+        ToolCallDelta(index=1, arguments="{}"),
+        ToolCallFinished(index=1),
+        Finished(reason="tool_calls", usage=Usage(), warnings=("Odd.",)),
+    ]
 
 
 async def test_models_are_listed() -> None:

@@ -42,7 +42,7 @@ async def chat_loop(source: Source, conversation: Conversation, reader: Reader) 
 async def _answer(source: Source, conversation: Conversation) -> None:
     """Answer the last turn. After a failure the question is taken back, so that the next request is well formed."""
     try:
-        answer = await follow_until_interrupt(source.generator.generate(conversation.request()), _shower())
+        answer = await follow_until_interrupt(source.generator.generate(conversation.request()), _shower(), _whisperer())
     except PomonaError as error:
         conversation.turns.pop()
         click.secho(f"error: {error.message}", fg="red", err=True)
@@ -66,6 +66,16 @@ def _shower() -> Callable[[str], None]:
 
     def show(text: str) -> None:
         click.echo(printable(text) if on_terminal else text, nl=False)
+
+    return show
+
+
+def _whisperer() -> Callable[[str], None]:
+    """Thoughts and calls, dim and on standard error, so that an answer that is redirected holds none of them."""
+    on_terminal = sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        click.secho(printable(text) if on_terminal else text, dim=True, nl=False, err=True)
 
     return show
 

@@ -10,7 +10,7 @@ import httpx
 from pomona.core.errors import ModelNotFound, NotReady, PomonaError, Unauthenticated
 from pomona.ops.launch.plan import Target
 from pomona.ops.own_server import own_server
-from pomona.ops.remote import error_from
+from pomona.ops.remote_answer import error_from
 
 LOOK_SECONDS = 5.0
 ANY_KEY = "pomona"

@@ -18,7 +18,8 @@ from pomona.core.errors import NotReady, PomonaError
 from pomona.core.generation import Usage
 from pomona.ops.load.plan import Call, LoadPlan, calls
 from pomona.ops.load.prompts import CALIBRATION_WORDS, PromptWriter, words
-from pomona.ops.remote import TIMEOUT, error_from, read_usage
+from pomona.ops.remote import TIMEOUT
+from pomona.ops.remote_answer import error_from, read_usage
 from pomona.ops.sse import payloads
 
 Clock = Callable[[], float]
