@@ -61,6 +61,9 @@ class TextOutput:
         self._calls = 0
         self._read = 0
         self._shown = 0
+        self._step_tokens = 0
+        self._gap = False
+        """The last that was read is no text: a thought or a call, or a mark of theirs."""
         self._waiting: deque[_Waiting] = deque()
 
     def push(self, step: TokenStep) -> list[GenerateEvent]:
@@ -71,11 +74,12 @@ class TextOutput:
             self._cached_tokens = max(self._cached_tokens, step.cached_tokens)
         ids, reason = step.token_ids, step.finish_reason
         stop: str | None = None
+        self._step_tokens = len(ids)
         if not self._ends.isdisjoint(ids):
             end = next(index for index, token_id in enumerate(ids) if token_id in self._ends)
-            self._completion_tokens += 1
+            self._step_tokens = end + 1
             ids, reason, stop = ids[:end], "stop", self._end_texts.get(ids[end])
-        self._completion_tokens += len(ids)
+        self._completion_tokens += self._step_tokens
         if self._reader is None:
             events = self._events(self._read_ids(ids, step.logprobs), reason, stop)
         else:
@@ -104,24 +108,24 @@ class TextOutput:
         """Token by token, so that nothing depends on how they came."""
         events: list[GenerateEvent] = []
         for index, token_id in enumerate(ids):
-            if logprobs:
-                score = logprobs[index]
-                self._waiting.append(_Waiting(start=self._read, token=self._token_text(token_id, score.logprob, score.top)))
             thought = reader.thinking
             text = self._detokenizer.push((token_id,))
+            if logprobs:
+                self._wait(token_id, logprobs[index], len(text))
             self._read += len(text)
             matched = self._add(reader.push(text) if text else [], events)
-            self._reasoning_tokens += thought or reader.thinking
-            if matched is not None:
+            if thought or reader.thinking:
+                self._reasoning_tokens += 1
+                self._gap = True
+            if matched is not None or (self._one_call and self._calls):
+                self._completion_tokens -= self._step_tokens - index - 1
                 return [*events, self._finish("stop", matched)]
-            if self._one_call and self._calls:
-                return [*events, self._finish("stop", None)]
         if reason is None:
             return events
         text = self._detokenizer.finish()
         matched = self._add([*(reader.push(text) if text else ()), *reader.finish()], events)
         if matched is None:
-            self._add_text(self._flushed(), events, everything=True)
+            self._add_text(self._flushed(), events, everything=not self._gap)
         return [*events, self._finish(reason, stop) if matched is None else self._finish("stop", matched)]
 
     def _add(self, pieces: Sequence[Piece], events: list[GenerateEvent]) -> str | None:
@@ -136,16 +140,25 @@ class TextOutput:
             self._add_text(self._flushed(), events)
             self._calls += isinstance(piece, ToolCallFinished)
             _append(piece, events)
-            self._skip()
+            self._gap = True
             if self._one_call and self._calls:
                 return None
         return None
 
     def _add_text(self, text: str, events: list[GenerateEvent], *, everything: bool = False) -> None:
+        if text and self._gap:
+            self._close_gap(text)
         self._shown += len(text)
         logprobs = self._due(everything=everything) if self._waiting else ()
         if text or logprobs:
             _append(TextDelta(text=text, logprobs=logprobs), events)
+
+    def _close_gap(self, text: str) -> None:
+        """`text` is the first behind a thought or a call. It is the end of what was read; tokens before it have no text to go with."""
+        self._gap = False
+        self._shown = self._read - len(text)
+        while self._waiting and self._waiting[0].end <= self._shown:
+            self._waiting.popleft()
 
     def _flushed(self) -> str:
         """What may no longer become a stop string, since something else than text follows."""
@@ -154,10 +167,9 @@ class TextOutput:
             self._stops = StopStrings(self._stop_strings)
         return held
 
-    def _skip(self) -> None:
-        """Tokens so far that were not shown belong to a thought or a call, so their log-probabilities are not the text's."""
-        self._waiting.clear()
-        self._shown = self._read
+    def _wait(self, token_id: int, score: TokenLogprobs, length: int) -> None:
+        token = self._token_text(token_id, score.logprob, score.top)
+        self._waiting.append(_Waiting(start=self._read, end=self._read + length, token=token))
 
     def _read_ids(self, ids: tuple[int, ...], logprobs: tuple[TokenLogprobs, ...]) -> str:
         if not logprobs:
@@ -166,8 +178,8 @@ class TextOutput:
             return text
         texts: list[str] = []
         for token_id, logprob in zip(ids, logprobs, strict=False):
-            self._waiting.append(_Waiting(start=self._read, token=self._token_text(token_id, logprob.logprob, logprob.top)))
             text = self._detokenizer.push((token_id,))
+            self._wait(token_id, logprob, len(text))
             self._read += len(text)
             texts.append(text)
         return "".join(texts)
@@ -207,9 +219,10 @@ class TextOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiting:
-    """A token with log-probabilities whose text begins at `start`, in characters of the text as read."""
+    """A token with log-probabilities whose text goes from `start` to `end`, in characters of the text as read."""
 
     start: int
+    end: int
     token: TokenText
 
 
