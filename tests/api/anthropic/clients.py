@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import httpx
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, DefaultHttpxClient
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
@@ -17,12 +17,19 @@ HELLO: Mapping[str, Any] = {"model": MODEL, "max_tokens": 64, "messages": [{"rol
 
 def client_of(gateway: Gateway) -> Anthropic:
     """The official client, without retries."""
-    return gateway.clients.enter_context(Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10))
+    quick = DefaultHttpxClient(verify=False)  # no certificates to load, which takes 90 ms
+    client = Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10, http_client=quick)
+    return gateway.clients.enter_context(client)
 
 
 def async_client_of(gateway: Gateway) -> AsyncAnthropic:
     """The official asynchronous client, without retries."""
     return AsyncAnthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10)
+
+
+def http_of(gateway: Gateway) -> httpx.Client:
+    """A plain client."""
+    return gateway.clients.enter_context(httpx.Client(base_url=gateway.urls.public, timeout=10, verify=False))
 
 
 def whole(gateway: Gateway, **fields: Any) -> Message:
@@ -41,7 +48,7 @@ def beta_whole(gateway: Gateway, **fields: Any) -> BetaMessage:
 
 def post(gateway: Gateway, fields: Mapping[str, Any] | None = None, path: str = "/v1/messages", **more: Any) -> httpx.Response:
     """A raw body: that of HELLO with other fields."""
-    return gateway.http().post(path, json={**HELLO, **(fields or {}), **more})
+    return http_of(gateway).post(path, json={**HELLO, **(fields or {}), **more})
 
 
 def understood(gateway: Gateway, **fields: Any) -> GenerateRequest:

@@ -8,7 +8,7 @@ import pytest
 from anthropic.types import Message, TextBlock, ThinkingBlock, ToolUseBlock
 
 from pomona.core.generation import CacheReport, Started, TextDelta, ToolCallDelta, ToolCallFinished, ToolCallStarted
-from tests.api.anthropic.clients import HELLO, async_client_of, beta_whole, client_of, post, turns_of, whole
+from tests.api.anthropic.clients import HELLO, async_client_of, beta_whole, client_of, http_of, post, turns_of, whole
 from tests.api.anthropic.scripts import calling, cut_call, finished, stopped, thinking
 from tests.api.gateway import MODEL, Gateway
 from tests.doubles import Script, answer
@@ -179,7 +179,7 @@ def test_the_order_of_events(gateway: Gateway, name: str) -> None:
 
 def test_message_start_comes_before_any_token(gateway: Gateway) -> None:
     gateway.generator.script = [Started(prompt_tokens=40_000), gateway.never, TextDelta(text="late")]
-    with gateway.http().stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
+    with http_of(gateway).stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
         first = next(response.iter_text())
     found = list(events(first))
     assert [name for name, _ in found] == ["message_start", "ping"]

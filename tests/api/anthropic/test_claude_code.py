@@ -16,7 +16,7 @@ from pomona.server.anthropic.decode import Call, decode_count, decode_messages
 from pomona.server.anthropic.edits import apply_edits
 from pomona.server.anthropic.wire import CountTokensRequest, MessagesRequest
 from pomona.server.bodies import parse_body
-from tests.api.anthropic.clients import turns_of
+from tests.api.anthropic.clients import http_of, turns_of
 from tests.api.anthropic.scripts import calling
 from tests.api.gateway import CARDS, MODEL, Gateway
 from tests.doubles import FixedTokenization
@@ -42,7 +42,7 @@ FIRST, SECOND = body_of("first"), body_of("tool_result")
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_first_request(gateway: Gateway, stream: bool) -> None:
     gateway.generator.script = calling()
-    response = gateway.http().post("/v1/messages?beta=true", json={**FIRST, "stream": stream}, headers=HEADERS)
+    response = http_of(gateway).post("/v1/messages?beta=true", json={**FIRST, "stream": stream}, headers=HEADERS)
     assert response.status_code == 200, response.text
     request = gateway.generator.seen[-1]
     assert [each.role for each in turns_of(request)] == ["system", "user", "system"]
@@ -54,7 +54,7 @@ def test_the_first_request(gateway: Gateway, stream: bool) -> None:
 
 def test_the_second_request_begins_as_the_first(gateway: Gateway) -> None:
     for body in (FIRST, SECOND):
-        assert gateway.http().post("/v1/messages?beta=true", json=body, headers=HEADERS).status_code == 200
+        assert http_of(gateway).post("/v1/messages?beta=true", json=body, headers=HEADERS).status_code == 200
     first, second = (turns_of(request) for request in gateway.generator.seen)
     assert [each.role for each in second] == ["system", "user", "system", "assistant", "tool"]
     assert [each.role for each in first] == ["system", "user", "system"]
@@ -65,7 +65,7 @@ def test_the_second_request_begins_as_the_first(gateway: Gateway) -> None:
 
 def test_its_tokens_are_counted(gateway: Gateway) -> None:
     body = {name: value for name, value in SECOND.items() if name not in ("max_tokens", "stream")}
-    response = gateway.http().post("/v1/messages/count_tokens?beta=true", json=body, headers=HEADERS)
+    response = http_of(gateway).post("/v1/messages/count_tokens?beta=true", json=body, headers=HEADERS)
     assert response.status_code == 200
     assert response.json()["input_tokens"] > 100
 
@@ -236,7 +236,7 @@ def test_the_bodies_that_are_changed_are_good_ones() -> None:
 
 
 def test_damaged_bodies_never_make_the_server_fail(gateway: Gateway) -> None:
-    client = gateway.http()
+    client = http_of(gateway)
 
     @settings(max_examples=150, deadline=None)
     @given(path=some.sampled_from(places(RICH)), value=JSON | some.just("gone"))

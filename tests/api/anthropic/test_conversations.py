@@ -9,7 +9,7 @@ import pytest
 from pomona.core.generation import OutputFormat, ReasoningOptions, SamplingParams
 from pomona.core.messages import Message, ToolCall
 from pomona.core.status import ModelCard
-from tests.api.anthropic.clients import post, refusal, said, turns_of, understood
+from tests.api.anthropic.clients import http_of, post, refusal, said, turns_of, understood
 from tests.api.gateway import MODEL, Gateway
 
 PNG = {"type": "base64", "media_type": "image/png", "data": "A" * 4096}
@@ -333,7 +333,7 @@ def test_limits_and_stops(gateway: Gateway) -> None:
 )
 def test_the_session_of_claude_code(gateway: Gateway, user_id: str | None, headers: Mapping[str, str], session: str) -> None:
     body = {"model": MODEL, "max_tokens": 1, "messages": [HI], "metadata": {"user_id": user_id}}
-    assert gateway.http().post("/v1/messages", json=body, headers=headers).status_code == 200
+    assert http_of(gateway).post("/v1/messages", json=body, headers=headers).status_code == 200
     assert gateway.generator.seen[-1].session == session
 
 
@@ -361,7 +361,8 @@ def test_fields_of_the_cloud_are_ignored(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"compaction": {"type": "summarize"}}, "compaction"),
+        ({"compaction": {"type": "shorten"}}, "compaction.type = 'shorten'"),
+        ({"compaction": {"type": "summarize"}, "context_management": {"edits": []}}, "does not go with context_management"),
         ({"thread": {"type": "create"}}, "Send all messages each time"),
         ({"max_tokens": -1}, "max_tokens = -1"),
         ({"max_tokens": "many"}, "max_tokens = 'many'"),
@@ -376,7 +377,7 @@ def test_what_cannot_be_meant_is_refused(gateway: Gateway, fields: Mapping[str, 
 
 
 def test_a_body_without_max_tokens(gateway: Gateway) -> None:
-    response = gateway.http().post("/v1/messages", json={"model": MODEL, "messages": [HI]})
+    response = http_of(gateway).post("/v1/messages", json={"model": MODEL, "messages": [HI]})
     assert response.status_code == 400
     assert response.json()["error"]["message"] == "The field max_tokens is missing."
 

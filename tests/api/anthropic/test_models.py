@@ -6,7 +6,7 @@ import anthropic
 import pytest
 
 from pomona.core.status import ModelCard
-from tests.api.anthropic.clients import client_of
+from tests.api.anthropic.clients import client_of, http_of
 from tests.api.gateway import MODEL, Gateway
 
 CARDS = [ModelCard(id=f"m{number}", created=1_700_000_000, owned_by="x", max_context=1000) for number in range(5)]
@@ -43,9 +43,9 @@ def test_the_client_finds_a_model(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("headers", [{"anthropic-version": "2023-06-01"}, {"x-api-key": "k"}])
 def test_headers_choose_the_shape(gateway: Gateway, headers: Mapping[str, str]) -> None:
-    assert gateway.http().get("/v1/models", headers=headers).json()["data"][0]["type"] == "model"
-    assert gateway.http().get("/v1/models").json()["object"] == "list"
-    assert gateway.http().get("/v1/models/nobody", headers=headers).json()["type"] == "error"
+    assert http_of(gateway).get("/v1/models", headers=headers).json()["data"][0]["type"] == "model"
+    assert http_of(gateway).get("/v1/models").json()["object"] == "list"
+    assert http_of(gateway).get("/v1/models/nobody", headers=headers).json()["type"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_headers_choose_the_shape(gateway: Gateway, headers: Mapping[str, str]) 
     ],
 )
 def test_a_page_that_cannot_be(gateway: Gateway, query: str, words: str) -> None:
-    response = gateway.http().get(f"/v1/models?{query}", headers={"anthropic-version": "2023-06-01"})
+    response = http_of(gateway).get(f"/v1/models?{query}", headers={"anthropic-version": "2023-06-01"})
     assert response.status_code == 400
     assert words in response.json()["error"]["message"]

@@ -22,7 +22,7 @@ from pomona.core.errors import (
     Unauthenticated,
 )
 from pomona.core.generation import Finished, Usage
-from tests.api.anthropic.clients import HELLO, async_client_of, client_of, post, whole
+from tests.api.anthropic.clients import HELLO, async_client_of, client_of, http_of, post, whole
 from tests.api.gateway import MODEL, Gateway, running, settings_with
 from tests.doubles import answer
 
@@ -131,7 +131,7 @@ def test_a_shutdown_ends_streams_with_an_error(gateway: Gateway) -> None:
     ("method", "path", "status"), [("GET", "/v1/messages", 405), ("HEAD", "/v1/messages", 405), ("POST", "/v1/messages/x", 404)]
 )
 def test_addresses_that_are_not_there(gateway: Gateway, method: str, path: str, status: int) -> None:
-    response = gateway.http().request(method, path)
+    response = http_of(gateway).request(method, path)
     assert response.status_code == status
     if method != "HEAD":
         assert response.json()["type"] == "error"
@@ -140,13 +140,13 @@ def test_addresses_that_are_not_there(gateway: Gateway, method: str, path: str, 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_claude_codes_probe(gateway: Gateway, method: str) -> None:
-    assert gateway.http().request(method, "/").status_code == 200
+    assert http_of(gateway).request(method, "/").status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"model": "\xff"}'])
 def test_what_is_no_body(gateway: Gateway, body: bytes) -> None:
     for path in ("/v1/messages", "/v1/messages/count_tokens"):
-        response = gateway.http().post(path, content=body, headers={"content-type": "application/json"})
+        response = http_of(gateway).post(path, content=body, headers={"content-type": "application/json"})
         assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
@@ -154,7 +154,7 @@ def test_silence_is_broken_by_pings() -> None:
     with running(Gateway(settings=settings_with(keepalive_seconds=0.01))) as gateway:
         gateway.generator.script = [*answer("Hi")[:1], gateway.never]
         seen = ""
-        with gateway.http().stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
+        with http_of(gateway).stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
             for text in response.iter_text():
                 seen += text
                 if seen.count("event: ping") >= 3:
@@ -165,7 +165,7 @@ def test_silence_is_broken_by_pings() -> None:
 
 def test_a_client_that_leaves_cancels_the_work(gateway: Gateway) -> None:
     gateway.generator.script = [*answer("Hi")[:2], gateway.never]
-    with gateway.http().stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
+    with http_of(gateway).stream("POST", "/v1/messages", json={**HELLO, "stream": True}) as response:
         next(response.iter_text())
     gateway.wait_for(gateway.generator.ended)
     assert gateway.generator.running == 0

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[Mapping[str, Any], Script]] = {
     "prewarm": ({"max_tokens": 0}, answer("a", reason="length")),
     "diagnostics": ({"diagnostics": {"previous_message_id": "msg_elsewhere"}, "context_management": {"edits": []}}, MISSED),
     "toolset": ({"tools": [{"type": "computer_toolset_20260801"}]}, CLICKING),
+    "compaction": ({"compaction": {"type": "summarize"}}, thinking()),
     "error": ({}, [*answer("Hi")[:2], EngineFailed("The engine died. It is being restarted: send it again.")]),
 }
 

@@ -16,6 +16,7 @@ from pomona.server.anthropic.blocks import Reader, as_result, hosted_result, joi
 from pomona.server.anthropic.client_tools import inner_name
 from pomona.server.anthropic.wire import (
     Block,
+    CompactionBlock,
     Content,
     CountTokensRequest,
     HostedResultBlock,
@@ -29,6 +30,11 @@ from pomona.server.anthropic.wire import (
 
 _SIGNED, _HIDDEN = "pomona1.", "pomona2."
 _LONGEST_THOUGHT = 2**24
+_SUMMARY = "The conversation until here, in short:"
+_SUMMARIZE = (
+    "Summarize this conversation until here, so that it can go on from the summary alone. Keep what was asked for, what was done and "
+    "decided and why, names, paths, numbers and code that are still needed, and what is to be done next. Write nothing but the summary."
+)
 _SHOWN, _RESULTS = Reader(placeholders=False), Reader(placeholders=True)
 
 
@@ -43,6 +49,11 @@ def messages_of(body: CountTokensRequest, *, strip_attribution: bool) -> tuple[t
         raise InvalidRequest("messages holds no text, no call and no result. Say something.", param="messages")
     _refuse_open_calls(turns)
     return tuple(_merge([*system, *turns])), removed
+
+
+def with_wish_for_summary(messages: Sequence[Message], instructions: str | None) -> tuple[Message, ...]:
+    """The conversation, and at its end the wish for a summary of it, in the client's words or in ours."""
+    return tuple(_merge([*messages, *_said("user", instructions or _SUMMARIZE)]))
 
 
 def signature_of(thought: str, *, hidden: bool) -> str:
@@ -135,6 +146,8 @@ def _assistant(body: MessageBody, path: str, names: dict[str, str]) -> Iterable[
                 if block.id in answered:
                     names[block.id] = block.name
                     calls.append(_call(block, block.name))
+            case CompactionBlock():
+                yield from _said("user", f"{_SUMMARY}\n{block.content}" if block.content else "")
             case HostedResultBlock():
                 yield from _answered(texts, thoughts, calls)
                 texts, thoughts, calls = [], [], []

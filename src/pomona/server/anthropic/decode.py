@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from pomona.core.errors import UnsupportedField
-from pomona.core.generation import GenerateRequest, OutputFormat, ReasoningOptions, SamplingParams
+from pomona.core.errors import InvalidRequest, UnsupportedField
+from pomona.core.generation import GenerateRequest, OutputFormat, ReasoningOptions, SamplingParams, ToolChoice
 from pomona.core.status import ModelCard
-from pomona.server.anthropic.conversation import messages_of
-from pomona.server.anthropic.tools import Member, tools_of
-from pomona.server.anthropic.wire import CountTokensRequest, Edit, MessagesRequest
+from pomona.server.anthropic.conversation import messages_of, with_wish_for_summary
+from pomona.server.anthropic.tools import Member, changes_in, tools_of
+from pomona.server.anthropic.wire import CompactionBody, CountTokensRequest, Edit, MessagesRequest
 
 _TINY_TOP_P = 1e-6
 
@@ -36,14 +36,13 @@ class Call:
     removed: tuple[str, ...] = ()
     """What was taken out of the prompt."""
     fast: bool = False
+    compacts: bool = False
+    """The answer is a summary of the conversation; `tool_changes` go with it."""
+    tool_changes: tuple[Mapping[str, object], ...] = ()
 
 
 def decode_messages(body: MessagesRequest, call_id: str, card: ModelCard, *, strip_attribution: bool) -> Call:
     """The call that a body asks for; the defaults of `card` hold for what it leaves open. Raises InvalidRequest and UnsupportedField."""
-    if body.compaction is not None:
-        raise UnsupportedField(
-            f"compaction of type {body.compaction.type!r} is not done here. Ask for a summary in a message of your own.", param="compaction"
-        )
     counted = decode_count(body, call_id, card, strip_attribution=strip_attribution)
     request = replace(
         counted.request,
@@ -53,7 +52,7 @@ def decode_messages(body: MessagesRequest, call_id: str, card: ModelCard, *, str
         stop=tuple(body.stop_sequences or ()),
         priority="high" if counted.fast else "normal",
     )
-    return replace(
+    call = replace(
         counted,
         request=request,
         stream=bool(body.stream),
@@ -61,6 +60,22 @@ def decode_messages(body: MessagesRequest, call_id: str, card: ModelCard, *, str
         hide_thoughts=body.thinking is not None and body.thinking.display == "omitted",
         diagnose=body.diagnostics is not None,
     )
+    return call if body.compaction is None else _compacting(call, body, body.compaction)
+
+
+def _compacting(call: Call, body: MessagesRequest, wish: CompactionBody) -> Call:
+    """The tools stay in the prompt, so that its beginning comes from the cache, but none is called."""
+    if call.edits is not None:
+        raise InvalidRequest("compaction does not go with context_management. Leave one of them out.", param="compaction")
+    request = replace(
+        call.request,
+        messages=with_wish_for_summary(call.request.messages or (), wish.instructions),
+        tool_choice=ToolChoice(mode="none"),
+        output_format=None,
+        continue_last_message=False,
+    )
+    changes = tuple(change.model_dump(exclude_none=True) for change in changes_in(body.messages))
+    return replace(call, request=request, compacts=True, tool_changes=changes)
 
 
 def decode_count(body: CountTokensRequest, call_id: str, card: ModelCard, *, strip_attribution: bool) -> Call:

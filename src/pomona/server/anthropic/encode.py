@@ -31,10 +31,10 @@ from pomona.server.sse import StreamStyle
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-_FIELDS = {"text": "text", "thinking": "thinking", "tool_use": "partial_json"}
-_DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
+_FIELDS = {"text": "text", "thinking": "thinking", "tool_use": "partial_json", "compaction": "content"}
+_DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta", "compaction": "compaction_delta"}
 _json = msgspec.json.Encoder().encode
-Kind = Literal["text", "thinking", "tool_use"]
+Kind = Literal["text", "thinking", "tool_use", "compaction"]
 Block = dict[str, Any]
 
 
@@ -134,6 +134,27 @@ class Blocks:
         return block | {"name": member.name, "toolset_name": member.toolset, "caller": {"type": "direct"}}
 
 
+class Summary:
+    """The one block of a compacted conversation. Clients take its text in one piece, so it is told at the end."""
+
+    def __init__(self, tool_changes: Sequence[Mapping[str, object]]) -> None:
+        self._texts: list[str] = []
+        self._tool_changes = tool_changes
+
+    def take(self, event: Delta) -> Iterator[Step]:
+        """Keeps text, and nothing else."""
+        if isinstance(event, TextDelta):
+            self._texts.append(event.text)
+        yield from ()
+
+    def close(self) -> Iterator[Step]:
+        """The whole block."""
+        changes = {"tool_changes": list(self._tool_changes)} if self._tool_changes else {}
+        yield Opened(kind="compaction", block={"type": "compaction", "content": None, "encrypted_content": None, **changes})
+        yield Added(kind="compaction", text="".join(self._texts).strip())
+        yield Closed(kind="compaction")
+
+
 async def stream_message(call: Call, events: Events) -> AsyncGenerator[bytes]:
     """The answer as server-sent events: message_start and a ping before any prefill, blocks, message_delta, message_stop."""
     blocks, index = _blocks(call), -1
@@ -144,12 +165,12 @@ async def stream_message(call: Call, events: Events) -> AsyncGenerator[bytes]:
                     yield _event("message_start", {"message": _opening(call, event.prompt_tokens)}) + PING
                 case PromptScored():
                     pass
-                case Finished():
-                    yield b"".join(_chunk(step, index) for step in blocks.close()) + _closing(call, event)
                 case _:
-                    for step in () if _is_prewarming(call) else blocks.take(event):
+                    for step in _steps(call, blocks, event):
                         index += isinstance(step, Opened)
                         yield _chunk(step, index)
+            if isinstance(event, Finished):
+                yield _closing(call, event)
 
 
 async def whole_message(call: Call, events: Events) -> bytes:
@@ -162,22 +183,28 @@ async def whole_message(call: Call, events: Events) -> bytes:
             match event:
                 case Started() | PromptScored():
                     pass
-                case Finished():
-                    steps.extend(blocks.close())
-                    finished = event
                 case _:
-                    steps.extend(() if _is_prewarming(call) else blocks.take(event))
+                    steps.extend(_steps(call, blocks, event))
+            finished = event if isinstance(event, Finished) else finished
     if finished is None:
         raise Cancelled("The answer ended before it was complete. Send the request again.")
-    return _json(_message(call, _fold(steps)) | _ending(call, finished) | {"usage": _full_usage(call, finished.usage)} | _notes(call, finished))
+    return _json(
+        _message(call, _fold(steps)) | _ending(call, finished) | {"usage": _full_usage(call, finished.usage)} | _notes(call, finished)
+    )
+
+
+def _steps(call: Call, blocks: Blocks | Summary, event: Delta | Finished) -> Iterator[Step]:
+    if _is_prewarming(call):
+        return iter(())
+    return blocks.close() if isinstance(event, Finished) else blocks.take(event)
 
 
 def _is_prewarming(call: Call) -> bool:
     return call.max_tokens == 0
 
 
-def _blocks(call: Call) -> Blocks:
-    return Blocks(call.members, hide_thoughts=call.hide_thoughts)
+def _blocks(call: Call) -> Blocks | Summary:
+    return Summary(call.tool_changes) if call.compacts else Blocks(call.members, hide_thoughts=call.hide_thoughts)
 
 
 def _event(name: str, fields: Mapping[str, object]) -> bytes:
@@ -264,9 +291,15 @@ def _stop_reason(call: Call, finished: Finished) -> str:
         case "cancelled":
             raise Cancelled("The answer was stopped before its end. Send the request again.")
         case "stop":
-            if _is_prewarming(call):
-                return "max_tokens"
-            return "end_turn" if finished.stop_sequence is None else "stop_sequence"
+            return _end_reason(call, finished)
+
+
+def _end_reason(call: Call, finished: Finished) -> str:
+    if _is_prewarming(call):
+        return "max_tokens"
+    if call.compacts:
+        return "compaction"
+    return "end_turn" if finished.stop_sequence is None else "stop_sequence"
 
 
 def _usage(call: Call, usage: Usage) -> Block:

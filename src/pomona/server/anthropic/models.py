@@ -16,7 +16,7 @@ _CAPABILITIES: Mapping[str, object] = {
     "batch": _NO,
     "citations": _NO,
     "code_execution": _NO,
-    "compaction": {"supported": False, "summarize": _NO},
+    "compaction": {"supported": True, "summarize": _YES},
     "context_management": {"supported": True, "clear_thinking_20251015": _YES, "clear_tool_uses_20250919": _YES, "compact_20260112": _NO},
     "effort": {"supported": True} | dict.fromkeys(_EFFORTS, _YES),
     "image_input": _NO,

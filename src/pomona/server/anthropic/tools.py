@@ -12,6 +12,7 @@ from pomona.core.messages import ToolDefinition
 from pomona.server.anthropic.client_tools import dated_tool, toolset_members, toolset_of
 from pomona.server.anthropic.wire import (
     Block,
+    CompactionBlock,
     CountTokensRequest,
     HostedResultBlock,
     MessageBody,
@@ -119,19 +120,31 @@ def _found(content: object) -> Iterator[str]:
             yield name
 
 
-def _apply_changes(shown: dict[str, _Offer], known: dict[str, _Offer], messages: Sequence[MessageBody]) -> None:
-    """Add and remove what system messages say, in their order. Names that are not known change nothing."""
+def changes_in(messages: Sequence[MessageBody]) -> list[ToolChangeBlock]:
+    """What was added and removed, in this order, also before a summary."""
+    changes: list[ToolChangeBlock] = []
     for message in messages:
         for block in message.content if isinstance(message.content, list) else ():
-            if not isinstance(block, ToolChangeBlock):
-                continue
-            if block.tool.definition is not None:
-                known.update({each.definition.name: each for each in _offers(block.tool.definition)})
-            name = block.tool.name or (block.tool.definition and block.tool.definition.name) or ""
-            if block.type == "tool_removal":
-                shown.pop(name, None)
-            elif name in known:
-                shown[name] = known[name]
+            match block:
+                case ToolChangeBlock():
+                    changes.append(block)
+                case CompactionBlock():
+                    changes.extend(block.tool_changes or ())
+                case _:
+                    pass
+    return changes
+
+
+def _apply_changes(shown: dict[str, _Offer], known: dict[str, _Offer], messages: Sequence[MessageBody]) -> None:
+    """Add and remove what the conversation says, in its order. Names that are not known change nothing."""
+    for block in changes_in(messages):
+        if block.tool.definition is not None:
+            known.update({each.definition.name: each for each in _offers(block.tool.definition)})
+        name = block.tool.name or (block.tool.definition and block.tool.definition.name) or ""
+        if block.type == "tool_removal":
+            shown.pop(name, None)
+        elif name in known:
+            shown[name] = known[name]
 
 
 def _choice(body: CountTokensRequest, shown: dict[str, _Offer]) -> ToolChoice:

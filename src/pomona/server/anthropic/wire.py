@@ -115,10 +115,11 @@ class HostedResultBlock(WireBody):
 
 
 class CompactionBlock(WireBody):
-    """The summary that stands for the turns before it."""
+    """The summary that stands for the turns before it, and how those had changed the tools."""
 
     type: Literal["compaction"]
     content: str | None = None
+    tool_changes: "list[ToolChangeBlock] | None" = None
 
 
 class ToolReferenceBlock(WireBody):
@@ -299,10 +300,17 @@ class DiagnosticsBody(WireBody):
     previous_message_id: str | None = None
 
 
-class Typed(WireBody):
-    """An object of which only the type matters here."""
+class ThreadBody(WireBody):
+    """Asks for a conversation that the server keeps."""
 
     type: str
+
+
+class CompactionBody(WireBody):
+    """Asks for a summary of the conversation instead of an answer."""
+
+    type: Literal["summarize"]
+    instructions: str | None = None
 
 
 class CountTokensRequest(WireBody):
@@ -320,7 +328,7 @@ class CountTokensRequest(WireBody):
     metadata: Metadata | None = None
     service_tier: str | None = None
     speed: str | None = None
-    thread: Typed | None = None
+    thread: ThreadBody | None = None
 
 
 class MessagesRequest(CountTokensRequest):
@@ -334,4 +342,4 @@ class MessagesRequest(CountTokensRequest):
     top_k: int | None = Field(None, ge=-1, lt=2**31, description="Keep the k most likely tokens; 0 and -1 keep all.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Extension: the same seed and prompt give the same text.")
     diagnostics: DiagnosticsBody | None = None
-    compaction: Typed | None = None
+    compaction: CompactionBody | None = None
