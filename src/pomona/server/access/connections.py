@@ -41,6 +41,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._begins = False
         self._refused = False
+        self._whole = True
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] # as uvicorn does
@@ -73,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = 0
         self._begins = True
+        self._whole = False
         self._expect_head()
 
     def on_headers_complete(self) -> None:
@@ -92,8 +94,17 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The end of the body."""
+        self._whole = True
+        self._stop_timer()
         if not self._refused:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has been sent; if that was before all of the request had come, the rest has a time limit, too."""
+        super().on_response_complete()
+        if not self._whole and not self.transport.is_closing():
+            self._stop_timer()
+            self._timer = self.loop.call_later(self._limits.header_seconds, self.transport.close)
 
     def _expect_head(self) -> None:
         self._in_head = True
