@@ -2,24 +2,29 @@
 
 import atexit
 import json
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 _PROGRAM = Path(__file__).with_name("judging.py")
+_STOPPED = (-signal.SIGPROF, -signal.SIGKILL)
 _LONGEST_WAIT_SECONDS = 60.0
 """For a process that neither answers nor computes, such as on a machine that swaps."""
-TOO_MUCH = "compiling it takes more than a second of computing, or more memory than there is; make it smaller"
+TOO_MUCH = "compiling it takes more than a second of computing; make it smaller"
+TOO_DEEP = "the compiler ran out of its stack or memory: chains of references may be some 300 long"
+DEADLY = (TOO_MUCH, TOO_DEEP)
+"""Answers after which there is no use in asking about parts."""
 
 
 def problem_of(source: str) -> str | None:
     """Why llguidance cannot use `source`, a grammar; None where it can. Blocks for as long as compiling takes; from any thread.
 
-    TOO_MUCH where it took too long or the process died of it.
+    TOO_MUCH where it took too long, TOO_DEEP where the process died of it.
     """
     answer = _JUDGE.ask(source)
-    return answer if answer is None or answer is TOO_MUCH else _reason(answer)
+    return answer if answer is None or answer in DEADLY else _reason(answer)
 
 
 class _Judge:
@@ -40,8 +45,7 @@ class _Judge:
             finally:
                 alarm.cancel()
             if not answer.endswith(b"\n"):
-                self._end()
-                return TOO_MUCH
+                return TOO_MUCH if process.wait() in _STOPPED else TOO_DEEP
             return json.loads(answer)
 
     def end(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
-from pomona.text.grammar.compiling import TOO_MUCH, problem_of
+from pomona.text.grammar.compiling import DEADLY, problem_of
 from pomona.text.grammar.limits import check_depth, check_source
 from pomona.text.grammar.rewriting.alternatives import Alternatives, children
 from pomona.text.grammar.rewriting.document import Document
@@ -93,7 +93,7 @@ class _Compilation:
             problem = problem_of(f"start: {item}")
             if problem is None:
                 return item
-            culprit = None if problem is TOO_MUCH else self._culprit(self.root, [_MOST_TRIALS])
+            culprit = None if problem in DEADLY else self._culprit(self.root, [_MOST_TRIALS])
             if not self._strict and culprit is not None:
                 _loosen(culprit)
                 continue

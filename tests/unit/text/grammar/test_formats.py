@@ -136,7 +136,7 @@ def test_what_would_take_too_long_is_refused(kind: Kind, source: str) -> None:
 
 def test_after_a_grammar_that_killed_its_judge_others_are_taken() -> None:
     chain = {str(n): {"items": {"$ref": f"#/$defs/{n + 1}"}} for n in range(1900)} | {"1900": {}}
-    assert "computing" in refusal("json_schema", json.dumps({"$ref": "#/$defs/0", "$defs": chain})).message
+    assert "references" in refusal("json_schema", json.dumps({"$ref": "#/$defs/0", "$defs": chain})).message
     assert accepts(grammar("regex", "after+"), "afterr")
 
 
