@@ -6,6 +6,7 @@ from typing import TypeVar
 from pomona.core.messages import ToolDefinition
 from pomona.text.tools.calls import Calls
 from pomona.text.tools.dialect import Piece
+from pomona.text.tools.json_calls import JsonCall
 from pomona.text.tools.marks import Unread
 
 T = TypeVar("T")
@@ -29,10 +30,14 @@ class Reader:
     """The text that a walk has not read yet, and what it has read since `begin`."""
 
     def __init__(self) -> None:
-        self.read = ""
-        """Read since `begin`, and not given out: what becomes text if the call fails."""
         self.ended = False
         self._unread = Unread()
+        self._read: list[str] = []
+
+    @property
+    def read(self) -> str:
+        """Read since `begin`, and not given out: what becomes text if the call fails."""
+        return "".join(self._read)
 
     @property
     def rest(self) -> str:
@@ -45,23 +50,24 @@ class Reader:
 
     def begin(self, read: str = "") -> None:
         """From here on `read` counts."""
-        self.read = read
+        self._read = [read]
 
     def back_to_begin(self, kept: int = 0) -> None:
         """Read all but the first `kept` characters since `begin` once more."""
-        self._unread.text = self.read[kept:] + self._unread.text
-        self.read = self.read[:kept]
+        read = self.read
+        self._unread.text = read[kept:] + self._unread.text
+        self.begin(read[:kept])
 
     def take(self, length: int) -> str:
         """Read this many characters, which are there."""
         taken = self._unread.take(length)
-        self.read += taken
+        self._read.append(taken)
         return taken
 
     def put_back(self, text: str) -> None:
         """Read `text`, the last that was read, once more."""
         self._unread.text = text + self._unread.text
-        self.read = self.read.removesuffix(text)
+        self.begin(self.read.removesuffix(text))
 
     def until(self, marks: Sequence[str]) -> tuple[str, str | None]:
         """Read to the first of `marks` and over it; without one, all that cannot be the beginning of one."""
@@ -69,7 +75,7 @@ class Reader:
         if not any(mark[0] in rest for mark in marks):
             return self.take(len(rest)), None
         text, mark = self._unread.until(marks, final=self.ended)
-        self.read += text + (mark or "")
+        self._read.append(text + (mark or ""))
         return text, mark
 
     def more(self) -> Steps[None]:
@@ -154,6 +160,7 @@ def walk_marks(reader: Reader, calls: Calls, marks: Sequence[str], read_call: Ca
     while True:
         text, mark = reader.until(marks)
         calls.text(text)
+        reader.begin()
         if mark is not None:
             yield from walk_call(reader, calls, mark, read_call(mark))
         elif reader.ended:
@@ -182,3 +189,18 @@ def start_call(reader: Reader, calls: Calls, name: str) -> bool:
     started = calls.start(name, reader.read)
     reader.begin()
     return started
+
+
+def json_call(reader: Reader, calls: Calls) -> Steps[bool]:
+    """Read a call that is one JSON object, with what was read since `begin` before it. False where it failed or was cut; both are told."""
+    call = JsonCall(calls, reader.read)
+    while True:
+        rest = call.push(reader.take(len(reader.rest)))
+        reader.put_back(rest)
+        reader.begin()
+        if call.done or call.failed:
+            return call.done
+        if reader.ended:
+            call.cut()
+            return False
+        yield

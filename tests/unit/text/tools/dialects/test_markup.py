@@ -276,3 +276,20 @@ def test_a_strict_tool_that_cannot_be_enforced_is_refused_by_name() -> None:
         with pytest.raises(InvalidRequest) as raised:
             grammar_of(QWEN3_CODER, tools=[tool])
         assert (raised.value.param or "").startswith("tools[f].parameters.properties.x")
+
+
+@each_family
+def test_json_between_the_first_and_the_last_tag_is_forgiven(family: Family) -> None:
+    first, last = {
+        QWEN3_CODER: ("<tool_call>", "</tool_call>"),
+        SEED: ("<seed:tool_call>", "</seed:tool_call>"),
+        GLM: ("<tool_call>", "</tool_call>"),
+        MINIMAX: ("<minimax:tool_call>", "</minimax:tool_call>"),
+        DSML: ("<｜DSML｜function_calls>", "</｜DSML｜function_calls>"),
+    }[family.dialect]
+    answer = f'Now.\n{first}\n{{"name": "find", "arguments": {{"words": "a", "limit": 2}}}}\n{last}\n'
+    result = read(family.dialect.parser(TOOLS), list(answer))
+    assert (result.text, result.calls, result.warnings) == ("Now.", [Made("find", {"words": "a", "limit": 2})], [])
+    result = read(family.dialect.parser(TOOLS), list(f"{first}{{ is not a call {last}"))
+    assert (result.text, result.calls) == (f"{first}{{ is not a call {last}", [])
+    assert len(result.warnings) == 1

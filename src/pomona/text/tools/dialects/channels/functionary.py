@@ -24,6 +24,7 @@ def _parser(tools: Sequence[ToolDefinition]) -> CallParser:
                 yield from walk_call(reader, calls, mark, _call(reader, calls, mark.removeprefix(MARK).strip()))
             text, mark = reader.until(marks)
             calls.text(text)
+            reader.begin()
             if mark is None and reader.ended:
                 return
             if mark is None:

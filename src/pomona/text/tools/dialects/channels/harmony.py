@@ -99,10 +99,10 @@ def _body(reader: Reader, calls: Calls, said: _Said, *, thought: bool) -> Steps[
             give(before + text)
             before = ""
             said.thought, said.text = said.thought or thought, said.text or not thought
+        reader.begin(mark or "")
         if mark in (START, CHANNEL):
             reader.put_back(mark)
         if mark is not None or reader.ended:
-            reader.begin()
             return
         yield
 

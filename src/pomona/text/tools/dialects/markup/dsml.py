@@ -24,7 +24,7 @@ LAYOUT = Layout(after_section="\n", before_section_end="\n", after_name="\n", af
 
 DSML = Dialect(
     name="dsml",
-    recognises=lambda source: NAME in source and "tool_calls>" not in source,
+    recognises=lambda source: NAME in source and "function_calls" in source,
     parser=tag_parser(TAGS),
     calls=tag_grammar(TAGS, LAYOUT),
     trigger=tag_trigger(TAGS, LAYOUT),

@@ -12,11 +12,10 @@ from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.calls import Calls
 from pomona.text.tools.dialect import CallParser, Dialect, Marks, Trigger
 from pomona.text.tools.grammars import literal as quoted_item
-from pomona.text.tools.json_calls import JsonCall
 from pomona.text.tools.literal_grammar import LiteralGrammar, Spelling
 from pomona.text.tools.literals import literal, quoted
 from pomona.text.tools.schema_types import resolve, tool_properties
-from pomona.text.tools.walking import MalformedCall, Reader, Steps, WalkingParser, start_call, walk_marks
+from pomona.text.tools.walking import MalformedCall, Reader, Steps, WalkingParser, json_call, start_call, walk_marks
 
 NAME = re.compile(r"[\w.\-]{1,256}")
 VALUE_BEGINS = "'\"[{(-+.0123456789TFNtfn"
@@ -101,7 +100,7 @@ def _another_follows(reader: Reader, form: Form, *, listed: bool) -> Steps[bool]
 def _read_any(reader: Reader, calls: Calls, tools: Mapping[str, ToolDefinition]) -> Steps[bool]:
     """One call: Python's, or a JSON object, which LFM2 writes where it was asked to."""
     if (yield from reader.peek()) == "{":
-        return (yield from _read_json(reader, calls))
+        return (yield from json_call(reader, calls))
     name = yield from _word(reader)
     yield from reader.expect("(")
     yield from reader.space()
@@ -117,20 +116,6 @@ def _read_any(reader: Reader, calls: Calls, tools: Mapping[str, ToolDefinition])
         yield from _read_arguments(reader, calls, tools[calls.name_of(name) or name], keyword)
     calls.end()
     return True
-
-
-def _read_json(reader: Reader, calls: Calls) -> Steps[bool]:
-    call = JsonCall(calls, reader.read)
-    while True:
-        rest = call.push(reader.take(len(reader.rest)))
-        reader.put_back(rest)
-        reader.begin()
-        if call.done or call.failed:
-            return call.done
-        if reader.ended:
-            call.cut()
-            return False
-        yield
 
 
 def _read_arguments(reader: Reader, calls: Calls, tool: ToolDefinition, keyword: str | None) -> Steps[None]:

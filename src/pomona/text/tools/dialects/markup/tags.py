@@ -10,7 +10,7 @@ from pomona.text.tools.dialect import CallParser
 from pomona.text.tools.dialects.markup.tag_values import Value, read_value, written_as
 from pomona.text.tools.literals import quoted
 from pomona.text.tools.schema_types import TYPES, other_properties, tool_properties, types_of
-from pomona.text.tools.walking import CutCall, MalformedCall, NoCall, Reader, Steps, WalkingParser, start_call, walk_marks
+from pomona.text.tools.walking import CutCall, MalformedCall, NoCall, Reader, Steps, WalkingParser, json_call, start_call, walk_marks
 
 LONGEST_NAME = 256
 
@@ -74,8 +74,12 @@ class _Walk:
 def _read_from(walk: _Walk, mark: str) -> Steps[None]:
     """The calls of a section, or one alone."""
     tags, reader = walk.tags, walk.reader
-    if mark == tags.section:
+    if mark != tags.call or not tags.section:
         yield from reader.space()
+        if (yield from reader.peek()) == "{":
+            yield from _read_json(walk)
+            return
+    if mark == tags.section:
         yield from reader.expect(tags.call)
     going_on = yield from _read_call(walk, lone=mark == tags.call and bool(tags.section))
     while going_on and tags.section:
@@ -84,6 +88,14 @@ def _read_from(walk: _Walk, mark: str) -> Steps[None]:
             return
         reader.begin(tags.call)
         going_on = yield from _read_call(walk, lone=False)
+
+
+def _read_json(walk: _Walk) -> Steps[None]:
+    """A JSON object as Hermes has it: models that saw both forms mix them up."""
+    tags, reader = walk.tags, walk.reader
+    if (yield from json_call(reader, walk.calls)):
+        yield from reader.space()
+        yield from reader.follows((tags.section_end or tags.call_end,))
 
 
 def _read_call(walk: _Walk, *, lone: bool) -> Steps[bool]:
