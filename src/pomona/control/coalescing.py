@@ -191,4 +191,8 @@ class _Run:
 def _content_key(request: GenerateRequest, origin: Origin) -> bytes:
     """The same for the same question of the same caller, whatever its id and its priority."""
     content = (replace(request, id="", priority="normal"), origin.account, origin.index)
-    return hashlib.blake2b(msgspec.msgpack.encode(content, enc_hook=repr), digest_size=16).digest()
+    try:
+        packed = msgspec.msgpack.encode(content, enc_hook=repr)
+    except OverflowError:  # a JSON Schema may hold integers of more than 64 bits
+        packed = repr(content).encode()
+    return hashlib.blake2b(packed, digest_size=16).digest()

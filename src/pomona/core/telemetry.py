@@ -15,7 +15,10 @@ def configure_logging(level: str, style: Literal["auto", "human", "json"]) -> No
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
     ]
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if human else structlog.processors.JSONRenderer()
+    # Locals would bring whole prompts into the log, and take seconds to draw.
+    tracebacks = structlog.dev.RichTracebackFormatter(show_locals=False)
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=tracebacks)
+    renderer = console if human else structlog.processors.JSONRenderer()
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, renderer],

@@ -384,3 +384,21 @@ def test_a_body_without_max_tokens(gateway: Gateway) -> None:
 
 def test_the_beta_address_is_the_same(gateway: Gateway) -> None:
     assert post(gateway, path="/v1/messages?beta=true").status_code == 200
+
+
+def test_numbers_of_any_size_stay_as_they_are(gateway: Gateway) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 2**70}}}
+    turns = [HI, assistant(use("a", n=2**70, x=float("1e300"))), user(result("a"))]
+    tools = [{"name": "Read", "input_schema": schema, "input_examples": [{"n": 2**69}]}]
+    fields = {"messages": turns, "tools": tools, "output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    request = understood(gateway, **fields)
+    assert turns_of(request)[1].tool_calls[0].arguments == '{"n":1180591620717411303424,"x":1e+300}'
+    assert json.loads(request.output_format.source if request.output_format else "") == schema
+
+
+def test_what_json_cannot_say_becomes_null(gateway: Gateway) -> None:
+    body = json.dumps({"model": MODEL, "max_tokens": 1, "messages": [HI, assistant(use("a", n=7)), user(result("a"))]})
+    raw = body.replace('"n": 7', '"n": 1e999')
+    response = http_of(gateway).post("/v1/messages", content=raw, headers={"content-type": "application/json"})
+    assert response.status_code == 200, response.text
+    assert turns_of(gateway.generator.seen[-1])[1].tool_calls[0].arguments == '{"n":null}'

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-import msgspec
+from pydantic_core import to_json
 
 from pomona.core.errors import UnsupportedField
 from pomona.server.anthropic.wire import (
@@ -125,7 +125,12 @@ def readable(value: Any) -> str:
         return "\n".join(filter(None, map(readable, cast("Sequence[Any]", value))))
     if isinstance(value, str):
         return value
-    return "" if value is None else msgspec.json.encode(value).decode()
+    return "" if value is None else json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """A client's JSON value as it came, also with integers of more than 64 bits; what JSON cannot say (1e999) as null."""
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 def _is_shown(name: str) -> bool:

@@ -7,12 +7,10 @@ from binascii import Error as BinasciiError
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from pomona.core.errors import InvalidRequest
 from pomona.core.messages import Message, TextPart, ToolCall
 from pomona.server.anthropic.attribution import without_attribution
-from pomona.server.anthropic.blocks import Reader, as_result, hosted_result, join
+from pomona.server.anthropic.blocks import Reader, as_result, hosted_result, join, json_text
 from pomona.server.anthropic.client_tools import inner_name
 from pomona.server.anthropic.wire import (
     Block,
@@ -159,7 +157,7 @@ def _assistant(body: MessageBody, path: str, names: dict[str, str]) -> Iterable[
 
 
 def _call(block: ToolUseBlock | HostedToolUseBlock, name: str) -> ToolCall:
-    return ToolCall(id=block.id, name=name, arguments=msgspec.json.encode(block.input).decode())
+    return ToolCall(id=block.id, name=name, arguments=json_text(block.input))
 
 
 def _answered(texts: list[str], thoughts: list[str], calls: list[ToolCall]) -> Iterable[Message]:

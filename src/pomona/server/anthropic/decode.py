@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import GenerateRequest, OutputFormat, ReasoningOptions, SamplingParams, ToolChoice
 from pomona.core.status import ModelCard
+from pomona.server.anthropic.blocks import json_text
 from pomona.server.anthropic.conversation import messages_of, with_wish_for_summary
 from pomona.server.anthropic.tools import Member, changes_in, tools_of
 from pomona.server.anthropic.wire import CompactionBody, CountTokensRequest, Edit, MessagesRequest
@@ -126,7 +125,7 @@ def _output_format(body: CountTokensRequest) -> OutputFormat | None:
     if found is None:
         return None
     param = "output_config.format" if named is not None else "output_format"
-    return OutputFormat(kind="json_schema", source=msgspec.json.encode(found.schema_).decode(), param=param)
+    return OutputFormat(kind="json_schema", source=json_text(found.schema_), param=param)
 
 
 def _reasoning(body: CountTokensRequest) -> ReasoningOptions:

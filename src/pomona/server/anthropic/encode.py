@@ -33,6 +33,8 @@ PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _FIELDS = {"text": "text", "thinking": "thinking", "tool_use": "partial_json", "compaction": "content"}
 _DELTAS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta", "compaction": "compaction_delta"}
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"'
+_FIELD_FRONTS = {kind: f'{delta}","{_FIELDS[kind]}":'.encode() for kind, delta in _DELTAS.items()}
 _json = msgspec.json.Encoder().encode
 Kind = Literal["text", "thinking", "tool_use", "compaction"]
 Block = dict[str, Any]
@@ -213,13 +215,8 @@ def _event(name: str, fields: Mapping[str, object]) -> bytes:
 
 def _chunk(step: Step, index: int) -> bytes:
     match step:
-        case Added():  # once per token, so it is written by hand
-            front = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":' % (
-                index,
-                _DELTAS[step.kind].encode(),
-                _FIELDS[step.kind].encode(),
-            )
-            return front + _json(step.text) + b"}}\n\n"
+        case Added():  # once per token, so it is put together by hand
+            return _DELTA % index + _FIELD_FRONTS[step.kind] + _json(step.text) + b"}}\n\n"
         case Opened():
             return _event("content_block_start", {"index": index, "content_block": step.block})
         case Closed():

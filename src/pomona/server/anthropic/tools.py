@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import msgspec
-
 from pomona.core.errors import InvalidRequest
 from pomona.core.generation import ToolChoice
 from pomona.core.messages import ToolDefinition
+from pomona.server.anthropic.blocks import json_text
 from pomona.server.anthropic.client_tools import dated_tool, toolset_members, toolset_of
 from pomona.server.anthropic.wire import (
     Block,
@@ -84,7 +83,7 @@ def _own(tool: ToolBody) -> ToolDefinition | None:
         if tool.type in (None, "custom"):
             raise InvalidRequest("A tool in tools has no name. Give it a name and an input_schema.", param="tools")
         return None
-    examples = [msgspec.json.encode(example).decode() for example in tool.input_examples or ()]
+    examples = [json_text(example) for example in tool.input_examples or ()]
     shown = "\n".join(["", "Examples of input:", *examples]) if examples else ""
     description = f"{tool.description or ''}{shown}".strip()
     parameters = tool.input_schema or {"type": "object", "properties": {}}
