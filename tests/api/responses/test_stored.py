@@ -8,8 +8,11 @@ import httpx
 import pytest
 from openai import BadRequestError, NotFoundError
 
+from pomona.control.keys import KeyRing, make_key
 from pomona.core.errors import EngineFailed
-from pomona.core.settings import ResponsesSettings
+from pomona.core.metrics import Metrics
+from pomona.core.settings import ResponsesSettings, Settings
+from pomona.server.application import create_public_app
 from tests.api.gateway import MODEL, Gateway, running
 from tests.api.responses.scripts import called, said, script, thought
 from tests.doubles import answer
@@ -235,3 +238,25 @@ def poll(gateway: Gateway, response_id: str) -> Any:
     while (response := client.responses.retrieve(response_id)).status in ("queued", "in_progress"):
         gateway.wait_for(gateway.generator.ended)
     return response
+
+
+async def test_each_key_sees_its_own_responses_only() -> None:
+    (mine, my_text), (other, other_text) = make_key("mine", now=0), make_key("other", now=0)
+    app = create_public_app(Gateway().backend, Settings(), Metrics(), KeyRing((mine, other)))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11440") as client:
+
+        async def ask(text: str, method: str, path: str, body: object = None) -> httpx.Response:
+            return await client.request(method, f"/v1/responses{path}", json=body, headers={"authorization": f"Bearer {text}"})
+
+        made = (await ask(my_text, "POST", "", {"model": MODEL, "input": "x"})).json()
+        at_work = (await ask(my_text, "POST", "", {"model": MODEL, "input": "x", "background": True})).json()
+        item = {"type": "item_reference", "id": made["output"][0]["id"]}
+        for made_id in (made["id"], at_work["id"]):
+            for method, path in (("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")):
+                assert (await ask(other_text, method, f"/{made_id}{path}")).status_code == 404
+        for body in ({"previous_response_id": made["id"]}, {"input": [item]}):
+            assert (await ask(other_text, "POST", "", {"model": MODEL, "input": "x"} | body)).status_code == 404
+        assert (await ask(my_text, "GET", f"/{made['id']}")).json() == made
+        while (await ask(my_text, "GET", f"/{at_work['id']}")).json()["status"] != "completed":
+            await asyncio.sleep(0)  # the client never yields to the work in the background by itself

@@ -45,7 +45,7 @@ class Kept(WireBody):
     model_config = ConfigDict(extra="allow")
 
 
-class Part(Kept):
+class ItemPart(Kept):
     """A part of a message or of a tool's output."""
 
     type: str = "input_text"
@@ -54,7 +54,7 @@ class Part(Kept):
 
 
 Content = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[list[Part], Tag("<parts>")],
+    Annotated[str, Tag("<text>")] | Annotated[list[ItemPart], Tag("<parts>")],
     _by_json_type({str: "<text>", list: "<parts>"}, "a string or a list of content parts"),
 ]
 
@@ -70,7 +70,7 @@ class FunctionToolBody(Kept):
     defer_loading: bool | None = None
 
 
-class CustomFormat(Kept):
+class InputFormat(Kept):
     """The form of a custom tool's input."""
 
     type: str = "text"
@@ -84,7 +84,7 @@ class CustomToolBody(Kept):
     type: Literal["custom"]
     name: NonEmpty
     description: str | None = None
-    format: CustomFormat | None = None
+    format: InputFormat | None = None
     defer_loading: bool | None = None
 
 
@@ -172,8 +172,8 @@ class ReasoningItem(Kept):
 
     type: Literal["reasoning"]
     id: str | None = None
-    summary: list[Part] | None = None
-    content: list[Part] | None = None
+    summary: list[ItemPart] | None = None
+    content: list[ItemPart] | None = None
     encrypted_content: str | None = None
 
 
@@ -238,7 +238,7 @@ class ConfigurationItem(Kept):
 
     type: Literal["configuration_update"]
     id: str | None = None
-    reasoning: "ReasoningBody | None" = None
+    reasoning: "ThinkingBody | None" = None
     text: "TextBody | None" = None
 
 
@@ -320,7 +320,7 @@ Items: TypeAdapter[list[Item]] = TypeAdapter(list[Item])
 """Reads items that were stored."""
 
 
-class ReasoningBody(Kept):
+class ThinkingBody(Kept):
     """How much the model thinks, and what is shown of it. `budget_tokens` is an extension."""
 
     effort: str | None = None
@@ -361,7 +361,7 @@ class ContextBody(WireBody):
     previous_response_id: str | None = None
     conversation: Any = None
     prompt: JsonObject | None = None
-    reasoning: ReasoningBody | None = None
+    reasoning: ThinkingBody | None = None
     text: TextBody | None = None
     tools: list[Tool] | None = None
     tool_choice: (

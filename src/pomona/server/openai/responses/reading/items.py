@@ -18,11 +18,11 @@ from pomona.server.openai.responses.wire import (
     CustomCallItem,
     FunctionCallItem,
     Item,
+    ItemPart,
     McpCallItem,
     MessageItem,
     MoreToolsItem,
     OutputItem,
-    Part,
     PatchCallItem,
     ReasoningItem,
     SearchCallItem,
@@ -170,7 +170,7 @@ def _content(content: Content | None, path: str) -> tuple[TextPart, ...]:
     return tuple(TextPart(text=text) for text in texts if text is not None)
 
 
-def _text(part: Part, path: str) -> str | None:
+def _text(part: ItemPart, path: str) -> str | None:
     if part.type in _UNSEEN:
         raise UnsupportedField(f"{path}: this model takes no {_UNSEEN[part.type]}. Send text parts only.", param=path)
     text = part.refusal if part.type == "refusal" else part.text

@@ -8,7 +8,7 @@ from pomona.core.errors import InvalidRequest
 from pomona.core.generation import ToolChoice
 from pomona.core.messages import ToolDefinition
 from pomona.server.openai.custom_tools import custom_tool
-from pomona.server.openai.responses.wire import CustomFormat, CustomToolBody, FunctionToolBody, NamespaceBody, Tool, ToolSearchBody
+from pomona.server.openai.responses.wire import CustomToolBody, FunctionToolBody, InputFormat, NamespaceBody, Tool, ToolSearchBody
 
 Kind = Literal["function", "custom", "shell", "local_shell", "apply_patch", "tool_search"]
 _SHOWN_NAMES = 20
@@ -140,7 +140,7 @@ def _named(
         definition = ToolDefinition(name=name, description=described, parameters=tool.parameters or {}, strict=bool(tool.strict))
         yield name, (Offered(kind="function", name=tool.name, namespace=namespace), definition)
     else:
-        form = tool.format or CustomFormat()
+        form = tool.format or InputFormat()
         definition = replace(custom_tool(name, described, form.syntax or "", form.definition or ""), strict=True)
         yield name, (Offered(kind="custom", name=tool.name, namespace=namespace), definition)
 
