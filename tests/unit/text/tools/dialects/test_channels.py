@@ -11,7 +11,7 @@ from pomona.text.tools.dialects.channels.functionary import FUNCTIONARY_RECIPIEN
 from pomona.text.tools.dialects.channels.harmony import HARMONY
 from pomona.text.tools.dialects.channels.kimi import KIMI
 from pomona.text.tools.dialects.channels.nemotron import NEMOTRON
-from tests.unit.text.tools.dialects.samples import TOOLS, Made, Read, accepts, cuts, grammar_of, made_calls, read, source, turn
+from tests.unit.text.tools.dialects.samples import TOOLS, Made, Read, accepts, cuts, grammar_of, made_calls, marks, read, source, turn
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,17 @@ def test_the_grammar_of_harmony_allows_a_thought_before_the_call() -> None:
     assert accepts(grammar, answer, HARMONY.visible)
     assert accepts(grammar, answer.partition("<|start|>assistant")[2], HARMONY.visible)
     assert not accepts(grammar, "<|channel|>final<|message|>No.", HARMONY.visible)
+
+
+def test_calls_that_gpt_oss_is_free_to_make_are_held_to_their_schemas() -> None:
+    assert HARMONY.trigger is not None
+    trigger = HARMONY.trigger(TOOLS, marks(HARMONY.visible), True)
+    call = 'commentary to=functions.find <|constrain|>json<|message|>{"words": "a", "limit": 3}<|call|>'
+    assert trigger.mark == "<|channel|>"
+    for answer in ("analysis<|message|>", "final<|message|>", "commentary<|message|>", call):
+        assert accepts(trigger.rules, answer, HARMONY.visible)
+    for answer in (call.replace("3", "30"), call.replace("find", "lose"), "commentary json<|message|>"):
+        assert not accepts(trigger.rules, answer, HARMONY.visible)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pomona.core.messages import ToolCall, ToolDefinition
 from pomona.text.tools.calls import Calls
-from pomona.text.tools.dialect import CallParser, Dialect, Marks
+from pomona.text.tools.dialect import CallParser, Dialect, Marks, Trigger
 from pomona.text.tools.dialects.channels.json_body import arguments_follow, json_body
 from pomona.text.tools.grammars import arguments_item, call_rules, literal
 from pomona.text.tools.walking import MalformedCall, Reader, Steps, WalkingParser, start_call, walk_call
@@ -121,15 +121,29 @@ def _are_tokens(marks: Marks) -> bool:
 
 def _call_rules(tools: Sequence[ToolDefinition], marks: Marks) -> str:
     """The recipient stands before the channel or behind it; models write both."""
-    channel, message, end = marks(CHANNEL), marks(MESSAGE), marks("<|call|>")
-    json_type = f'(" " {marks(CONSTRAIN)} "json" | " json")'
+    channel = marks(CHANNEL)
 
     def call(tool: ToolDefinition) -> str:
         recipient = literal(f" to=functions.{tool.name}")
-        header = f'({recipient} {channel} "commentary" | {channel} "commentary" {recipient}) {json_type}? {message}'
-        return f"{header} {arguments_item(tool)} {end}"
+        return f'({recipient} {channel} "commentary" | {channel} "commentary" {recipient}) {_arguments(tool, marks)}'
 
     return call_rules(tools, call)
+
+
+def _arguments(tool: ToolDefinition, marks: Marks) -> str:
+    """From behind the recipient and the channel to the end of the call."""
+    return f'(" " {marks(CONSTRAIN)} "json" | " json")? {marks(MESSAGE)} {arguments_item(tool)} {marks("<|call|>")}'
+
+
+def _trigger(tools: Sequence[ToolDefinition], marks: Marks, parallel: bool) -> Trigger:
+    """A channel may begin a message of any kind; only calls go on under the rules behind the header."""
+    _ = parallel
+    others = f'("{THOUGHTS}" | "commentary" | "final") {marks(MESSAGE)}'
+
+    def call(tool: ToolDefinition) -> str:
+        return f"{literal(f'commentary to=functions.{tool.name}')} {_arguments(tool, marks)}"
+
+    return Trigger(mark=CHANNEL, rules=f"start: {others} | call\n{call_rules(tools, call)}")
 
 
 def _written(calls: Sequence[ToolCall]) -> str:
@@ -143,6 +157,7 @@ HARMONY = Dialect(
     recognises=lambda source: "<|channel|>analysis<|message|>" in source,
     parser=_parser,
     calls=_calls,
+    trigger=_trigger,
     written=_written,
     visible=(START, CHANNEL, MESSAGE, CONSTRAIN, *ENDS),
     stops=("<|call|>", "<|return|>"),
