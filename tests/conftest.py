@@ -19,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[left_out] = Counter()
     for name in [name for name in os.environ if name.startswith("POMONA_")]:
         del os.environ[name]
+    os.environ["XDG_DATA_HOME"] = str(Path(config.rootpath) / ".pytest_cache" / "data")  # else the developer's API keys close the servers
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     prepare_blas("auto", Path(config.rootpath) / ".pytest_cache")  # as an engine process does, before anything imports MLX

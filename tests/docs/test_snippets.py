@@ -42,7 +42,10 @@ def run(snippet: Snippet, served: Served, folder: Path) -> subprocess.CompletedP
     code = snippet.code.replace("http://127.0.0.1:11440", served.url).replace("http://127.0.0.1:11441", served.admin_url)
     code = code.replace("scripts/pomona", "pomona")
     interpreter = [sys.executable, "-c", code] if snippet.language == "python" else ["bash", "-euo", "pipefail", "-c", code]
-    return subprocess.run(interpreter, cwd=folder, env=environment(served), capture_output=True, text=True, timeout=SECONDS, check=False)
+    own = {"POMONA_ACCESS__KEYS_FILE": str(folder / "keys.json")}  # keys that a reader makes are not those of who runs the tests
+    return subprocess.run(
+        interpreter, cwd=folder, env=environment(served) | own, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
 
 
 def environment(served: Served) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pomona.core.settings import LoadedSettings
 
 # Settings that the person may give and that a running server answers just as well.
-_SHARED = {"models.default", "logging.level", "logging.format", "server.host", "server.port"}
+_SHARED = {"models.default", "logging.level", "logging.format", "server.host", "server.port", "access.key"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ async def open_source(invocation: Invocation, *, url: str | None, alone: bool) -
     import httpx
 
     loaded = invocation.settings(log_level="warning")
-    async with httpx.AsyncClient(trust_env=False) as client:
+    key = loaded.settings.access.key
+    async with httpx.AsyncClient(trust_env=False, headers={"authorization": f"Bearer {key}"} if key else None) as client:
         remote = await find_server(client, invocation, loaded, url=url, alone=alone)
         if remote:
             yield remote

@@ -36,7 +36,8 @@ async def own_server(global_options: Sequence[str] = ()) -> AsyncGenerator[OwnSe
     """
     with tempfile.TemporaryDirectory(prefix="pomona-server-") as folder:
         ready, log = Path(folder) / "ready.json", Path(folder) / "log"
-        arguments = ("serve", "--port", "0", "--admin-port", "0", "--ready-file", str(ready))
+        keys = f"access.keys_file={Path(folder) / 'keys.json'}"  # none: this server is for us alone
+        arguments = ("serve", "--port", "0", "--admin-port", "0", "--set", keys, "--ready-file", str(ready))
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *COMMAND,
