@@ -49,7 +49,9 @@ class _Judge:
             return json.loads(answer)
 
     def end(self) -> None:
-        """Stop the process, if there is one."""
+        """Stop the process, if there is one, whatever it does."""
+        if (process := self._process) is not None:
+            process.kill()
         with self._lock:
             self._end()
 

@@ -77,6 +77,8 @@ REFUSED: list[tuple[Kind, str, str, str]] = [
     ("json_schema", '{"enum": ["\\u0000"]}', "format.enum", "control character"),
     ("json_schema", '{"const": "\\ud800"}', "format", "surrogate"),
     ("json_schema", '{"type": "string", "pattern": "^a\\\\x01$"}', "format.pattern", "control character"),
+    ("json_schema", '{"type": "string", "pattern": "[\\\\x00-\\\\x07]"}', "format.pattern", "control character"),
+    ("json_schema", '{"patternProperties": {"^[\\\\x01\\\\x7f]$": {}}}', "format.patternProperties", "control character"),
     ("regex", "", "format", "empty"),
     ("regex", "(a", "format", "unclosed"),
     ("regex", "a**", "format", "repeats nothing"),

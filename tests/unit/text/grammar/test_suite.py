@@ -28,7 +28,7 @@ ACCEPTED = {
     "dynamicRef.json": 1,
     "ecmascript-regex.json": 18,
     "enum.json": 13,
-    "format.json": 10,
+    "format.json": 11,
     "if-then-else.json": 4,
     "maxContains.json": 1,
     "minContains.json": 2,

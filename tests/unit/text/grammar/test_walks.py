@@ -62,7 +62,7 @@ SCHEMAS: dict[str, object] = {
     "big": {"type": "integer", "minimum": 2**60 + 1, "maximum": 2**60 + 10_000},
     "anything": True,
 }
-FORMATS = ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+FORMATS = ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "json-pointer")
 
 
 def valid(schema: object, value: object) -> bool:

@@ -180,8 +180,8 @@ class _Translation:
             self._at += 1
             pieces.append(self._member(char))
         self._at += 1
-        if len(pieces) == 2 and pieces[1] != "^":
-            self._control(pieces[1], within_class=False)
+        if not self._whole and _writes_nothing(pieces[1:]):
+            raise PatternError("demands control characters, which strings of answers never hold")
         if pieces == ["["]:
             raise PatternError("has an empty class of characters, which matches nothing")
         return r"(?s:.)" if pieces == ["[", "^"] else "".join([*pieces, "]"])
@@ -219,6 +219,16 @@ class _Translation:
         if not self._whole and not within_class and _UNWRITABLE.fullmatch(code):
             raise PatternError(f"demands a control character, {code}, which strings of answers never hold")
         return code
+
+
+def _writes_nothing(members: list[str]) -> bool:
+    """Whether a class has control characters only, and none that JSON writes in short."""
+    codes = [re.fullmatch(r"\\x\{?([0-9A-F]+)\}?", member) for member in members if member != "-"]
+    values = [int(code.group(1), 16) for code in codes if code]
+    if not members or len(values) != len(codes):
+        return False
+    spans = range(min(values), max(values) + 1) if "-" in members else values
+    return all(value == 0x7F or (value < 0x20 and value not in (8, 9, 10, 12, 13)) for value in spans)
 
 
 def _class_escape(char: str, *, within_class: bool) -> str:

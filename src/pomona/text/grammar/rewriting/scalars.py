@@ -7,7 +7,7 @@ from typing import cast
 from pomona.text.grammar.limits import MAX_ALTERNATIVES, MAX_LENGTH, MAX_REGEX_CHARACTERS
 from pomona.text.grammar.rewriting.parts import TYPES, Handler, Part, shown
 from pomona.text.grammar.rewriting.patterns import PatternError, rust_pattern
-from pomona.text.grammar.rewriting.string_formats import FORMATS
+from pomona.text.grammar.rewriting.string_formats import ANNOTATIONS, FORMATS
 
 _EXACT = 2**53
 """From here on not every whole number is a double, which is how llguidance holds bounds."""
@@ -156,7 +156,7 @@ def _format(part: Part) -> None:
     name = part.source["format"]
     if not isinstance(name, str):
         part.wrong("format", f"is {shown(name)}, not a string.")
-    if "string" not in part.types():
+    if "string" not in part.types() or name in ANNOTATIONS:
         return
     if name not in FORMATS:
         part.refuse("format", f"is {name!r}, which cannot be enforced; these can: {', '.join(FORMATS)}. Leave it out to allow any string.")

@@ -40,6 +40,12 @@ _URI = (
     rf"(?:\?(?:{_PATH_CHARACTER}|[/?])*)?(?:#(?:{_PATH_CHARACTER}|[/?])*)?"
 )
 
+_HEX_8 = "[0-9A-Fa-f]{8}"
+_VERSIONS = (1, 3, 4, 5, 7)
+"""Pydantic's formats for UUIDs of one version."""
+
+ANNOTATIONS = frozenset({"password", "binary", "path", "file-path", "directory-path"})
+"""Formats of OpenAPI and Pydantic that say how a string is used, and allow any."""
 FORMATS = {
     name: f"^(?:{pattern})$"
     for name, pattern in {
@@ -51,7 +57,12 @@ FORMATS = {
         "hostname": _HOSTNAME,
         "ipv4": _IPV4,
         "ipv6": _IPV6,
-        "uuid": "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}",
+        "uuid": f"{_HEX_8}-[0-9A-Fa-f]{{4}}-[0-9A-Fa-f]{{4}}-[0-9A-Fa-f]{{4}}-{_HEX_8}[0-9A-Fa-f]{{4}}",
         "uri": _URI,
+        "json-pointer": "(?:/(?:[^~/]|~[01])*)*",
+        **{
+            f"uuid{version}": f"{_HEX_8}-[0-9A-Fa-f]{{4}}-{version}[0-9A-Fa-f]{{3}}-[89ABab][0-9A-Fa-f]{{3}}-{_HEX_8}[0-9A-Fa-f]{{4}}"
+            for version in _VERSIONS
+        },
     }.items()
 }
