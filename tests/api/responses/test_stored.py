@@ -242,7 +242,8 @@ def poll(gateway: Gateway, response_id: str) -> Any:
 
 async def test_each_key_sees_its_own_responses_only() -> None:
     (mine, my_text), (other, other_text) = make_key("mine", now=0), make_key("other", now=0)
-    app = create_public_app(Gateway().backend, Settings(), Metrics(), KeyRing((mine, other)))
+    gateway, gate = Gateway(), asyncio.Event()
+    app = create_public_app(gateway.backend, Settings(), Metrics(), KeyRing((mine, other)))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:11440") as client:
 
@@ -250,6 +251,7 @@ async def test_each_key_sees_its_own_responses_only() -> None:
             return await client.request(method, f"/v1/responses{path}", json=body, headers={"authorization": f"Bearer {text}"})
 
         made = (await ask(my_text, "POST", "", {"model": MODEL, "input": "x"})).json()
+        gateway.generator.reset([gate, *answer("Hi")])
         at_work = (await ask(my_text, "POST", "", {"model": MODEL, "input": "x", "background": True})).json()
         item = {"type": "item_reference", "id": made["output"][0]["id"]}
         for made_id in (made["id"], at_work["id"]):
@@ -258,5 +260,6 @@ async def test_each_key_sees_its_own_responses_only() -> None:
         for body in ({"previous_response_id": made["id"]}, {"input": [item]}):
             assert (await ask(other_text, "POST", "", {"model": MODEL, "input": "x"} | body)).status_code == 404
         assert (await ask(my_text, "GET", f"/{made['id']}")).json() == made
-        while (await ask(my_text, "GET", f"/{at_work['id']}")).json()["status"] != "completed":
-            await asyncio.sleep(0)  # the client never yields to the work in the background by itself
+        gate.set()
+        await gateway.generator.ended.wait()
+        assert (await ask(my_text, "GET", f"/{at_work['id']}")).json()["status"] == "completed"

@@ -142,6 +142,22 @@ def test_odd_arguments_still_make_an_item(gateway: Gateway, arguments: str) -> N
     assert [item["type"] for item in ask(gateway)["output"]] == ["shell_call", "local_shell_call", "apply_patch_call"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"limit":1' + "0" * 30 + "}", {"limit": 1e30}),
+        ("[" * 100_000, {}),
+        ('{"a":"\\ud800"}', {"a": "\ufffd"}),
+        ('{"a":NaN}', {"a": None}),
+    ],
+    ids=["long", "deep", "half", "no number"],
+)
+def test_arguments_that_are_hard_to_write_down(gateway: Gateway, arguments: str, expected: object) -> None:
+    gateway.generator.script = script(called("tool_search", arguments))
+    response = ask(gateway, tools=[{"type": "tool_search", "execution": "client"}])
+    assert response["output"][0]["arguments"] == expected
+
+
 def test_a_shell_call_that_was_cut_is_no_item(gateway: Gateway) -> None:
     gateway.generator.script = script(called("shell", '{"commands":["rm', cut=True), reason="length")
     response = ask(gateway)

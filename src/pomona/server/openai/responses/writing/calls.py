@@ -10,6 +10,7 @@ from pomona.server.openai.responses.reading.toolbox import Offered
 from pomona.server.openai.responses.writing.events import PLAIN_TAIL, EventWriter, delta_front
 
 Fields = dict[str, object]
+_MOST_DIGITS = 18
 _OPERATIONS = ("create_file", "update_file", "delete_file")
 
 
@@ -147,10 +148,15 @@ class _ActionCall:
 
 def _object(arguments: str) -> Mapping[str, Any]:
     try:
-        parsed = json.loads(arguments)
-    except ValueError:
+        parsed = json.loads(arguments, parse_int=_number)
+    except (ValueError, RecursionError):
         return {}
     return cast("Mapping[str, Any]", parsed if isinstance(parsed, dict) else {})
+
+
+def _number(digits: str) -> int | float:
+    """Integers of any length as numbers that every JSON encoder can write."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _shell(arguments: Mapping[str, Any]) -> Fields:
@@ -178,7 +184,7 @@ def _apply_patch(arguments: Mapping[str, Any]) -> Fields:
 
 
 def _tool_search(arguments: Mapping[str, Any]) -> Fields:
-    return {"arguments": json.loads(_clean(json.dumps(arguments, ensure_ascii=False))), "execution": "client"}
+    return {"arguments": json.loads(_clean(json.dumps(arguments, ensure_ascii=False)), parse_int=_number), "execution": "client"}
 
 
 def _strings(value: object) -> list[str]:
