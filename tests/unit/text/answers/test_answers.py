@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import (
@@ -37,7 +37,8 @@ texts = st.lists(st.sampled_from(["<think>", "</think>", CALL, "Hello é\n", " s
 
 
 def _request(**fields: Any) -> GenerateRequest:
-    return GenerateRequest(**{"id": "one", "model": "tiny", "messages": (message("user", "Hi"),), "tools": TOOLS, **fields})
+    given: dict[str, Any] = {"messages": (message("user", "Hi"),), "tools": TOOLS, **fields}
+    return GenerateRequest(id="one", model="tiny", **given)
 
 
 def _answer(text: str, lengths: list[int], *, reason: Any = None, logprobs: bool = False, **fields: Any) -> list[GenerateEvent]:
@@ -64,6 +65,7 @@ def _joined(events: list[GenerateEvent]) -> tuple[str, str, list[tuple[str, str,
     return thought, text, [(call.name, written[call.index], call.index in done) for call in calls], finished
 
 
+@settings(deadline=None)
 @given(lengths=cuts)
 def test_a_thought_a_text_and_two_calls(lengths: list[int]) -> None:
     thought, text, calls, finished = _joined(_answer(f"<think>\nHm.\n</think>\n\nI add.\n{CALL}\n{CALL}", lengths))
@@ -73,6 +75,7 @@ def test_a_thought_a_text_and_two_calls(lengths: list[int]) -> None:
     assert finished.usage.reasoning_tokens == len(BY.encode("<think>\nHm.\n</think>", add_special_tokens=False))
 
 
+@settings(deadline=None)
 @given(parts=texts, lengths=cuts, logprobs=st.booleans(), stop=st.sampled_from([(), ("stop",), ("o é",)]))
 def test_steps_do_not_change_the_events(parts: list[str], lengths: list[int], logprobs: bool, stop: tuple[str, ...]) -> None:
     whole = _answer("".join(parts), [10_000], logprobs=logprobs, stop=stop)
@@ -108,6 +111,7 @@ def test_the_reason_says_whether_calls_were_made(text: str, reason: str | None, 
     assert (finished.reason, bool(finished.warnings)) == (finish, warns)
 
 
+@settings(deadline=None)
 @given(lengths=cuts)
 def test_stop_strings_end_text_but_neither_thoughts_nor_calls(lengths: list[int]) -> None:
     written = CALL.replace("add", "get_weather").replace('"a": 1, "b": 2', '"city": "stop"')

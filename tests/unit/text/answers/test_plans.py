@@ -24,7 +24,8 @@ def _plan(family: str | None = None, *, constrain: bool = True, **fields: Any) -
     """For the bundled tokenizer, with its own template or that of another family."""
     chosen = template(family) if family else load_chat_template(TINY, variables=BY.template_variables)
     builder = PromptBuilder(BY, chosen, max_context=8192, constrain_calls=constrain)
-    return builder.plan(GenerateRequest(**{"id": "one", "model": "tiny", "messages": (message("user", "Hi"),), **fields}))
+    given: dict[str, Any] = {"messages": (message("user", "Hi"),), **fields}
+    return builder.plan(GenerateRequest(id="one", model="tiny", **given))
 
 
 def _tail(planned: PlannedPrompt) -> str:

@@ -90,6 +90,8 @@ def test_marks_are_found_where_a_search_finds_them(text: str, marks: set[str]) -
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 ADD: Made = ("add", {"a": 1, "b": 2}, True)
+NOTHING: list[Made] = []
+EMPTY: dict[str, object] = {}
 UNKNOWN = '<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>'
 
 
@@ -98,17 +100,17 @@ UNKNOWN = '<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>'
     [
         (f"First.\n\n{CALL}\n{CALL}\n", "First.", [ADD, ADD], None),
         (f"{CALL}\n\nAnd then?", "And then?", [ADD], None),
-        (" It is <tool_cal so what \n", " It is <tool_cal so what \n", [], None),
-        (f"So:\n{UNKNOWN}\n", f"So:\n{UNKNOWN}\n", [], "'fly'"),
+        (" It is <tool_cal so what \n", " It is <tool_cal so what \n", NOTHING, None),
+        (f"So:\n{UNKNOWN}\n", f"So:\n{UNKNOWN}\n", NOTHING, "'fly'"),
         (f"{UNKNOWN}\n{CALL}", UNKNOWN, [ADD], "'fly'"),
-        ("<tool_call>\nadd(1, 2)\n</tool_call>", "<tool_call>\nadd(1, 2)\n</tool_call>", [], "cannot be read"),
-        ('<tool_call>\n{"arguments": {"a": 1}}', '<tool_call>\n{"arguments": {"a": 1}}', [], "cannot be read"),
-        ('Hm. <tool_call>\n{"name": "ad', 'Hm. <tool_call>\n{"name": "ad', [], "ended within"),
+        ("<tool_call>\nadd(1, 2)\n</tool_call>", "<tool_call>\nadd(1, 2)\n</tool_call>", NOTHING, "cannot be read"),
+        ('<tool_call>\n{"arguments": {"a": 1}}', '<tool_call>\n{"arguments": {"a": 1}}', NOTHING, "cannot be read"),
+        ('Hm. <tool_call>\n{"name": "ad', 'Hm. <tool_call>\n{"name": "ad', NOTHING, "ended within"),
         ('<tool_call>{"name": "add", "arguments": {"a": 1, "b', "", [("add", '{"a": 1, "b', False)], "not complete"),
         ('<tool_call>{"name": "add", "arguments": {"a": x}} done', "x}} done", [("add", '{"a": ', False)], "no valid JSON"),
         ('<tool_call>{"arguments": {"a": 1, "b": 2}, "name": "functions.add"}', "", [ADD], None),
         ('<tool_call>[{"name": "add", "arguments": {"a": 1, "b": 2}}]</tool_call>', "", [ADD], None),
-        ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {}, True)], None),
+        ('<tool_call>{"name": "add"}</tool_call>', "", [("add", EMPTY, True)], None),
     ],
 )
 @given(lengths=cuts)
