@@ -151,7 +151,8 @@ def _run(engine: "Engine", prompts: "list[Prompt]") -> float:
 
 
 def _report(pairs: list[Pair], options: argparse.Namespace) -> str:
-    lead = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores; {options.model.name}, {options.new_tokens} new tokens per row"
+    machine = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores"
+    lead = f"{machine}; {options.model.name}, {options.new_tokens} new tokens per row"
     lines = [
         f"{lead}, temperature {options.temperature:g}, medians of {options.repeats}; the target is {TARGET}.",
         "",

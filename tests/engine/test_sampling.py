@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import Prompt, SamplingParams
+from pomona.engine.grammar.masks import Masks
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample, uniform
 from pomona.engine.sequence import Sequence
 
@@ -142,3 +143,19 @@ def test_penalty_slots_are_reused() -> None:
     again = make_row(presence_penalty=1.0)
     table.open(again)
     assert again.penalty_slot in slots
+
+
+@pytest.mark.parametrize("device", [mx.cpu, mx.gpu], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize("lines", [(0, 1, 2), (1,), (2, 0)])
+def test_masks_forbid_what_has_no_bit(device: mx.DeviceType, lines: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of turning bits into numbers; a vocabulary that ends within a word."""
+    monkeypatch.setattr("pomona.engine.grammar.masks.mx.default_device", lambda: mx.Device(device))
+    source = np.random.default_rng(7)
+    logits = source.normal(size=(3, VOCABULARY)).astype(np.float32)
+    allowed = source.random((len(lines), 64)) < 0.4
+    bits = np.packbits(allowed, axis=1, bitorder="little").view(np.int32)
+    got: np.ndarray[Any, Any] = np.array(Masks(lines, bits).apply(mx.array(logits)))
+    wanted = logits.copy()
+    for place, line in enumerate(lines):
+        wanted[line][~allowed[place, :VOCABULARY]] = -np.inf
+    assert np.array_equal(got, wanted)
