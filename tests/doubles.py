@@ -110,8 +110,8 @@ class FixedTokenization:
         return [TokenText(token_id=self._id(word), text=word, bytes=word.encode(), logprob=0.0) for word in text.split()]
 
     async def decode(self, model: str, token_ids: Sequence[int]) -> str:
-        """Words of those lengths."""
-        return " ".join("x" * each for each in token_ids)
+        """Words of those lengths, up to 99."""
+        return " ".join("x" * min(each, 99) for each in token_ids)
 
     def _id(self, word: str) -> int:
         return self.known.get(word, len(word))

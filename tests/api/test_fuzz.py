@@ -1,9 +1,12 @@
 """Whatever is in a body, it becomes a call or an error that the caller can mend."""
 
 import json
+import random
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -13,7 +16,7 @@ from pomona.server.openai.call import Call
 from pomona.server.openai.chat.decode import decode_chat
 from pomona.server.openai.completions.decode import decode_completion
 from pomona.server.openai.wire import MAX_CHOICES, ChatCompletionRequest, CompletionRequest
-from tests.api.gateway import CARDS
+from tests.api.gateway import CARDS, MODEL, Gateway
 
 CHAT: Mapping[str, object] = {
     "model": "m",
@@ -109,3 +112,99 @@ def test_bytes_that_are_no_body(raw: bytes) -> None:
 def test_the_bodies_that_are_changed_are_good_ones() -> None:
     assert complaint(json.dumps(CHAT).encode(), ChatCompletionRequest) == ""
     assert complaint(json.dumps(TEXT).encode(), CompletionRequest) == ""
+
+
+REAL: Mapping[str, Mapping[str, object]] = {
+    "/v1/chat/completions": {**CHAT, "model": MODEL},
+    "/v1/completions": {**TEXT, "model": MODEL},
+    "/v1/decisions": {
+        "model": MODEL,
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "questions": [
+            {"type": "predicate", "instructions": "Is so."},
+            {"type": "choice", "instructions": "Which?", "choices": [{"value": "a"}, {"value": True}]},
+            {"type": "score", "instructions": "How?", "levels": [{"label": "a"}, {"label": "b"}], "name": "q"},
+        ],
+    },
+    "/v1/messages": {
+        "model": MODEL,
+        "max_tokens": 9,
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "x"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "y"}]},
+        ],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto"},
+        "thinking": {"type": "enabled", "budget_tokens": 5},
+        "stream": True,
+    },
+    "/v1/messages/count_tokens": {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+    },
+    "/v1/responses": {
+        "model": MODEL,
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "y"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "custom", "name": "g"}],
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+        "reasoning": {"effort": "low"},
+        "store": False,
+        "stream": True,
+    },
+    "/v1/responses/input_tokens": {"model": MODEL, "input": "x"},
+    "/tokenize": {"messages": [{"role": "user", "content": "x"}], "with_pieces": True, "tools": CHAT["tools"]},
+    "/detokenize": {"tokens": [1, 2]},
+    "/apply-template": {"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"a": 1}},
+}
+VALUES: tuple[object, ...] = (
+    *json.loads('[null, true, 0, -1, 1180591620717411303424, 0.5, 1e308, "", "x", [], [null], [[]], {}, {"type": "x"}, {"": {}}]'),
+    "\0",
+    "a" * 3000,
+)
+MUTATIONS = 2000
+
+
+def mutated(chance: random.Random, body: Mapping[str, object]) -> bytes:
+    """`body` with one to three places changed, or cut, or with bytes changed."""
+    raw = json.dumps(body).encode()
+    kind = chance.random()
+    if kind < 0.05:
+        return raw[: chance.randrange(len(raw))]
+    if kind < 0.1:
+        place = chance.randrange(len(raw))
+        return raw[:place] + bytes([chance.randrange(256)]) + raw[place + 1 :]
+    for _ in range(chance.randint(1, 3)):
+        found = json.loads(raw)
+        raw = put(found, chance.choice(places(found)), chance.choice(VALUES))
+        if not isinstance(json.loads(raw), dict):
+            break
+    return raw
+
+
+async def test_mutated_bodies_of_all_endpoints_break_nothing(gateway: Gateway) -> None:
+    chance = random.Random(20261121)
+    names = list(REAL)
+    bodies = [(path := names[number % len(names)], mutated(chance, REAL[path])) for number in range(MUTATIONS)]
+    broken: list[str] = []
+    statuses: Counter[int] = Counter()
+
+    async def send(client: httpx.AsyncClient, path: str, raw: bytes) -> None:
+        response = await client.post(path, content=raw, headers={"content-type": "application/json"})
+        statuses[response.status_code] += 1
+        if response.status_code >= 500 or b"internal_error" in response.content or b"Something went wrong" in response.content:
+            broken.append(f"{response.status_code} {path} {raw[:600]!r} {response.text[:300]}")
+
+    async with httpx.AsyncClient(base_url=gateway.urls.public, timeout=20) as client:
+        for path, raw in [*((path, json.dumps(body).encode()) for path, body in REAL.items()), *bodies]:
+            await send(client, path, raw)
+    assert broken == []
+    assert statuses[200] > MUTATIONS / 20
+    assert statuses[400] > MUTATIONS / 10
+    gateway.wait_until(lambda: gateway.generator.running == 0)

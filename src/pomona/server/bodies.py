@@ -1,5 +1,6 @@
 """From the bytes of a request to a checked pydantic model, with errors that name field, value and what is allowed."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -45,9 +46,15 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
 
 
 def parse_body(raw: bytes, kind: type[Body]) -> Body:
-    """JSON bytes as a `kind`. Raises InvalidRequest."""
+    """JSON bytes as a `kind`; 3.0 is a whole number, as in JSON Schema. Raises InvalidRequest."""
     try:
         return kind.model_validate_json(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    if not any(problem["type"] == "int_type" and _is_whole(problem["input"]) for problem in problems):
+        raise _explain(problems)
+    try:
+        return kind.model_validate_json(json.dumps(json.loads(raw, parse_float=_number)))
     except ValidationError as error:
         raise _explain(error.errors(include_url=False)) from None
 
@@ -68,6 +75,15 @@ def path_of(location: Sequence[int | str]) -> str:
         elif not part.startswith(("<", "[")):
             path += f".{part}" if path else part
     return path
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _explain(problems: Sequence[Mapping[str, Any]]) -> InvalidRequest:

@@ -120,10 +120,13 @@ def document_of(app: FastAPI) -> dict[str, Any]:
 
 
 def _reference(kind: type[BaseModel], schemas: dict[str, Any], mode: Literal["validation", "serialization"]) -> dict[str, str]:
-    schema = kind.model_json_schema(ref_template=_REF, mode=mode)
-    schemas.update(schema.pop("$defs", {}))
-    schemas[kind.__name__] = schema
-    return {"$ref": _REF.format(model=kind.__name__)}
+    """Each API has names of its own: two of them may have a body of the same name."""
+    prefix = "".join(part.title() for part in kind.__module__.split(".")[2:-1] if part != "openai")
+    ref = f"#/components/schemas/{prefix}{{model}}"
+    schema = kind.model_json_schema(ref_template=ref, mode=mode)
+    schemas.update({prefix + name: inner for name, inner in schema.pop("$defs", {}).items()})
+    schemas[prefix + kind.__name__] = schema
+    return {"$ref": ref.format(model=kind.__name__)}
 
 
 def _error_response(status: int, shapes: Sequence[Shape], schemas: dict[str, Any]) -> dict[str, Any]:

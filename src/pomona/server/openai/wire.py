@@ -261,7 +261,7 @@ def _prompt_kind(value: object) -> str | None:
     if not isinstance(value, list):
         return None
     first = cast("list[object]", value)[0] if value else ""
-    kinds: dict[type, str] = {str: "<texts>", int: "<ids>", list: "<lists of ids>"}
+    kinds: dict[type, str] = {str: "<texts>", int: "<ids>", float: "<ids>", list: "<lists of ids>"}
     return kinds.get(type(first))
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pomona.core.errors import InvalidRequest, ModelNotFound, UnsupportedField
+from pomona.core.errors import ModelNotFound
 from pomona.core.generation import GenerateRequest, TokenText
 from pomona.core.ports import RenderedPrompt
 from pomona.core.status import ModelCard
@@ -88,14 +88,9 @@ class _Tokens:
 
     async def _tokens(self, body: TokenizeRequest, card: ModelCard) -> tuple[list[int], Sequence[TokenText]]:
         """The ids, and the tokens where their texts are wanted."""
-        given = [name for name in ("prompt", "content", "messages") if getattr(body, name) is not None]
-        if len(given) != 1:
-            raise InvalidRequest(
-                f"The body has {' and '.join(given) or 'no text'}. Send one of prompt, content and messages.", param="prompt"
-            )
         if body.messages is None:
             asked = body.add_special_tokens if body.add_special_tokens is not None else body.add_special
-            special = body.content is None if asked is None else asked
+            special = body.prompt is not None if asked is None else asked
             tokens = await self._tokenization.encode(card.id, body.prompt or body.content or "", special_tokens=special)
             return [token.token_id for token in tokens], tokens
         rendered = await self._render(body, body.messages, card)
@@ -119,11 +114,6 @@ class _Tokens:
 
 def _request(body: TemplateBody, messages: list[MessageBody], card: ModelCard) -> GenerateRequest:
     """The request that a chat completion with the same fields would be."""
-    if body.add_generation_prompt is False and not body.continue_final_message:
-        raise UnsupportedField(
-            "add_generation_prompt = False is not supported: prompts end where the answer begins. Leave it out.",
-            param="add_generation_prompt",
-        )
     fields = {name: getattr(body, name) for name in TemplateBody.model_fields if name not in {"model", "add_generation_prompt"}}
     chat = ChatCompletionRequest.model_validate({**fields, "model": card.id, "messages": messages})
     return decode_chat(chat, new_id("tokens"), card).requests[0]

@@ -1,6 +1,6 @@
 """The bodies and answers of /tokenize, /detokenize and /apply-template."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,11 +19,11 @@ class TemplateBody(WireBody):
     reasoning: ReasoningBody | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
-    add_generation_prompt: bool | None = Field(None, description="Only true is possible: prompts end where the answer begins.")
+    add_generation_prompt: Literal[True] | None = Field(None, description="Prompts always end where the answer begins.")
 
 
 class TokenizeRequest(TemplateBody):
-    """The body of POST /tokenize: `prompt` (vLLM), `content` (llama.cpp) or `messages`."""
+    """The body of POST /tokenize: `messages`, else `prompt` (vLLM), else `content` (llama.cpp), else nothing at all."""
 
     prompt: str | None = None
     content: str | None = None
