@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 import dspy
-from pydantic import BaseModel
+import litellm
+from pydantic import BaseModel, Field
 
 
 class City(BaseModel):
-    name: str
-    people: int
+    name: str = Field(max_length=20)
+    people: int = Field(ge=0, le=9_999_999)
 
 
 def get_weather(city: str) -> str:
@@ -20,6 +21,9 @@ def get_weather(city: str) -> str:
 
 
 async def main(url: str, name: str) -> None:
+    # DSPy asks LiteLLM what a model can do, and LiteLLM knows no local ones.
+    able = {"litellm_provider": "openai", "mode": "chat", "supports_response_schema": True, "supports_function_calling": True}
+    litellm.register_model({f"openai/{name}": able})
     model = dspy.LM(f"openai/{name}", api_base=f"{url}/v1", api_key="none", temperature=0.0, max_tokens=200, cache=False)
     dspy.configure(lm=model, adapter=dspy.JSONAdapter(use_native_function_calling=True))
     pieces: list[str] = []

@@ -5,14 +5,14 @@ import sys
 
 import instructor
 from openai import OpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class City(BaseModel):
     """A city."""
 
-    name: str
-    people: int
+    name: str = Field(max_length=20)
+    people: int = Field(ge=0, le=9_999_999)
 
 
 url, name = sys.argv[1:]

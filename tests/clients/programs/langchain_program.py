@@ -7,14 +7,14 @@ from typing import Any
 from langchain_anthropic import ChatAnthropic
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class City(BaseModel):
     """A city."""
 
-    name: str
-    people: int
+    name: str = Field(max_length=20)
+    people: int = Field(ge=0, le=9_999_999)
 
 
 @tool

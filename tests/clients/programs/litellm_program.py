@@ -5,12 +5,12 @@ import sys
 from typing import Any
 
 import litellm
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class City(BaseModel):
-    name: str
-    people: int
+    name: str = Field(max_length=20)
+    people: int = Field(ge=0, le=9_999_999)
 
 
 WEATHER = {

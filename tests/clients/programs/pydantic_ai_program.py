@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_ai import Agent, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -12,8 +12,8 @@ from pydantic_ai.settings import ModelSettings
 
 
 class City(BaseModel):
-    name: str
-    people: int
+    name: str = Field(max_length=20)
+    people: int = Field(ge=0, le=9_999_999)
 
 
 async def main(url: str, name: str) -> None:

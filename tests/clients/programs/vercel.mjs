@@ -6,7 +6,7 @@ import { z } from "zod";
 
 const [url, name] = process.argv.slice(2);
 const settings = { temperature: 0, maxOutputTokens: 120 };
-const city = z.object({ name: z.string(), people: z.number().int() });
+const city = z.object({ name: z.string().max(20), people: z.number().int().min(0).max(9999999) });
 
 async function exercise(model) {
   const stream = [];

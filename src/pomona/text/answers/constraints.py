@@ -32,7 +32,7 @@ def grammar_for(
     Raises InvalidRequest or UnsupportedField where the form cannot be enforced.
     """
     if family is None:
-        return None if request.output_format is None else Grammar(source=grammar_of(request.output_format))
+        return None if request.output_format is None else Grammar(source=grammar_of(request.output_format, closed=True))
     if is_bound(request, plan):
         return _behind_thought(_bound(request, plan, family, tokenizer), plan, family.marks, tokenizer)
     if plan.tools and (constrain or any(tool.strict for tool in plan.tools)):
@@ -47,7 +47,7 @@ def _bound(request: GenerateRequest, plan: AnswerPlan, family: Family, tokenizer
         answers["calls"] = _checked(family.dialect.calls(plan.tools, TokenMarks(tokenizer), plan.parallel))
     if request.output_format is not None and request.tool_choice.mode != "required":
         before = family.marks.answer if family.marks else ""
-        source = grammar_of(request.output_format)
+        source = grammar_of(request.output_format, closed=True)
         answers["format"] = source if not before else joined(f"start: {TokenMarks(tokenizer)(before)} @text", {"text": source})
     return answers
 

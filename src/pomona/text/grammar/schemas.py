@@ -39,10 +39,10 @@ def json_item(schema: Mapping[str, object], *, strict: bool = False, param: str 
         return _item(_ANY_OBJECT, {})
 
 
-def schema_item(schema: object, *, param: str) -> str:
+def schema_item(schema: object, *, param: str, closed: bool = False) -> str:
     """A Lark item that matches the JSON values of `schema` and no others. Raises InvalidRequest and UnsupportedField."""
     _check(schema, param)
-    return _Compilation(as_schema(schema, param), param, strict=True).item()
+    return _Compilation(as_schema(schema, param), param, strict=True, closed=closed).item()
 
 
 def rewritten(schema: object, *, param: str) -> tuple[Schema, dict[str, Schema]]:

@@ -171,6 +171,15 @@ def test_no_key_of_an_open_object_is_a_known_one_in_disguise() -> None:
     assert not accepts(made, r'{"a": 1, "\u0061": "x"}')
 
 
+def test_a_closed_object_has_no_properties_but_its_own_unless_it_says_so() -> None:
+    named = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    schemas = [named, {**named, "additionalProperties": True}]
+    closed = [grammar_of(OutputFormat(kind="json_schema", source=json.dumps(each)), closed=True) for each in schemas]
+
+    assert [accepts(each, '{"a": 1}') for each in closed] == [True, True]
+    assert [accepts(each, '{"a": 1, "b": 2}') for each in closed] == [False, True]
+
+
 def test_an_endless_alternative_is_taken_away_and_the_rest_stays() -> None:
     endless = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/endless"}}
     schema = {"anyOf": [{"$ref": "#/$defs/endless"}, {"type": "integer"}], "$defs": {"endless": endless}}
