@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.types import Message, Scope
@@ -24,7 +25,14 @@ from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, Script
 
 TOKENS = 2000
 ROUNDS = 5
-BODY = json.dumps({"model": "double", "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
+MESSAGES = [{"role": "user", "content": "x"}]
+APIS = {
+    "/v1/chat/completions": {"messages": MESSAGES},
+    "/v1/completions": {"prompt": "x", "max_tokens": TOKENS},
+    "/v1/messages": {"messages": MESSAGES, "max_tokens": TOKENS},
+    "/v1/responses": {"input": "x", "store": False},
+}
+BODIES = {path: json.dumps({"model": "double", "stream": True, **body}).encode() for path, body in APIS.items()}
 GENERATOR = ScriptedGenerator(script=answer(*[" token"] * TOKENS))
 SETTINGS = Settings(server=ServerSettings.model_validate({"port": 0, "admin_port": 0}))
 DIRECTORY = FixedDirectory([ModelCard(id="double", created=0, owned_by="pomona")])
@@ -37,7 +45,7 @@ async def read_bare() -> None:
         pass
 
 
-async def read_through_application() -> None:
+async def read_through_application(path: str) -> None:
     """The ASGI application with a server that throws the bytes away."""
     asked = False
     gone = asyncio.Event()
@@ -47,22 +55,22 @@ async def read_through_application() -> None:
         if asked:
             await gone.wait()
         asked = True
-        return {"type": "http.request", "body": BODY, "more_body": False}
+        return {"type": "http.request", "body": BODIES[path], "more_body": False}
 
     async def send(_message: Message) -> None:
         return
 
     headers = [(b"content-type", b"application/json")]
-    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
     await APP(scope, receive, send)
 
 
-async def read_through_sockets(url: str) -> None:
+async def read_through_sockets(url: str, path: str) -> None:
     """A real connection, read to its end."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    headers = f"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}"
-    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{headers}\r\n\r\n".encode() + BODY)
+    headers = f"Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(BODIES[path])}"
+    writer.write(f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode() + BODIES[path])
     while await reader.read(65536):
         pass
     writer.close()
@@ -79,17 +87,18 @@ async def microseconds_per_token(work: Callable[[], Awaitable[None]], streams: i
 
 
 async def main() -> None:
-    """Print one row per number of streams."""
+    """Print one row per API and number of streams."""
     urls: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     serving = asyncio.ensure_future(serve(APP, ADMIN, SETTINGS.server, urls.set_result, stop=stop))
     url = (await urls).public
-    print("streams | bare | application | sockets   (microseconds per token)")
-    for streams in (1, 8, 32):
-        bare = await microseconds_per_token(read_bare, streams)
-        application = await microseconds_per_token(read_through_application, streams)
-        sockets = await microseconds_per_token(lambda: read_through_sockets(url), streams)
-        print(f"{streams:7} | {bare:4.1f} | {application:11.1f} | {sockets:7.1f}")
+    print("api                  | streams | bare | application | sockets   (microseconds per token)")
+    for path in APIS:
+        for streams in (1, 8, 32):
+            bare = await microseconds_per_token(read_bare, streams)
+            application = await microseconds_per_token(partial(read_through_application, path), streams)
+            sockets = await microseconds_per_token(partial(read_through_sockets, url, path), streams)
+            print(f"{path:20} | {streams:7} | {bare:4.1f} | {application:11.1f} | {sockets:7.1f}")
     stop.set()
     await serving
 
