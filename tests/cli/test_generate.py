@@ -62,7 +62,8 @@ def test_json_is_one_object(pomona: Pomona, gateway: Gateway) -> None:
     document = json.loads(pomona("generate", "Hi", "--json", "--url", gateway.urls.public).stdout)
 
     assert (document["text"], document["finish_reason"], document["model"]) == ("abc", "length", MODEL)
-    assert document["usage"] == {"prompt_tokens": 5, "cached_tokens": 2, "completion_tokens": 3, "total_tokens": 8}
+    counts = {"prompt_tokens": 5, "cached_tokens": 2, "completion_tokens": 3, "reasoning_tokens": 0, "total_tokens": 8}
+    assert document["usage"] == counts
     assert 0 < document["timings"]["first_token_seconds"] <= document["timings"]["total_seconds"]
 
 

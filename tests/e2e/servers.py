@@ -28,7 +28,7 @@ class Server:
 
     def engine(self) -> psutil.Process:
         """Its engine process."""
-        [engine] = self.process.children()
+        [engine] = [child for child in self.process.children() if "pomona.engine.process" in child.cmdline()]
         return engine
 
     def client(self) -> AsyncOpenAI:

@@ -19,7 +19,8 @@ from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, launch, p
 
 def engine_pids() -> list[int]:
     """Engines started by this process that still run."""
-    return [child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    engines = [child for child in psutil.Process().children() if "counting_engine" in " ".join(child.cmdline())]
+    return [engine.pid for engine in engines if engine.status() != psutil.STATUS_ZOMBIE]
 
 
 async def test_facts_and_counters_are_reported() -> None:
