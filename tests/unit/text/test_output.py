@@ -39,6 +39,7 @@ def _run(output: TextOutput, steps: list[TokenStep]) -> tuple[list[TextDelta], F
             if isinstance(event, Finished):
                 assert output.finished
                 return deltas, event
+            assert isinstance(event, TextDelta)
             deltas.append(event)
     raise AssertionError("the output never finished")
 

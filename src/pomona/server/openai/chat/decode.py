@@ -31,6 +31,7 @@ def decode_chat(body: ChatCompletionRequest, call_id: str, card: ModelCard) -> C
         reasoning=_reasoning(body),
         sampling=sampling_of(body, _logprobs(body), card.sampling_defaults),
         max_tokens=body.max_completion_tokens or body.max_tokens,
+        clamp_max_tokens=True,
         stop=stops_of(body),
         ignore_eos=bool(body.ignore_eos),
         template_options=body.chat_template_kwargs or {},

@@ -27,6 +27,7 @@ def decode_completion(body: CompletionRequest, call_id: str, card: ModelCard) ->
         text="",
         sampling=sampling_of(body, scores, card.sampling_defaults),
         max_tokens=DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,
+        clamp_max_tokens=True,
         stop=stops_of(body),
         ignore_eos=bool(body.ignore_eos),
         output_format=output_format(body),
