@@ -152,6 +152,7 @@ def test_all_sampling_fields_reach_the_generator(gateway: Gateway) -> None:
         id=seen.id,
         model="alias",
         messages=(USER,),
+        clamp_max_tokens=True,
         sampling=SamplingParams(
             temperature=0.25,
             top_p=0.5,
@@ -177,8 +178,8 @@ def test_fields_that_are_absent_or_null_get_the_defaults_of_the_api(gateway: Gat
     for body in (plain, plain | dict.fromkeys(names)):
         assert gateway.http().post("/v1/chat/completions", json=body).status_code == 200
     first, second = gateway.generator.seen
-    assert first == GenerateRequest(id=first.id, model=MODEL, messages=(USER,))
-    assert second == GenerateRequest(id=second.id, model=MODEL, messages=(USER,))
+    assert first == GenerateRequest(id=first.id, model=MODEL, messages=(USER,), clamp_max_tokens=True)
+    assert second == GenerateRequest(id=second.id, model=MODEL, messages=(USER,), clamp_max_tokens=True)
 
 
 def test_what_a_request_leaves_open_is_as_the_models_makers_want_it(gateway: Gateway) -> None:
