@@ -104,6 +104,7 @@ class Coalescer:
         if not complete and run.keeps and self._grace_seconds > 0 and run.answer.joinable:
             later = self._call_later or asyncio.get_running_loop().call_later
             run.timer = later(self._grace_seconds, lambda: self._expire(run))
+            run.answer.go_on()
             return
         self._close(run)
         await run.answer.end()

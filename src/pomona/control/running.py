@@ -1,10 +1,14 @@
-"""An answer that runs in a task of its own, for several readers who come and go."""
+"""An answer that several readers may share, who come and go.
+
+Whoever wants an event that is not there yet takes it from the source in his own task, so one reader alone costs neither a task nor a
+queue. Only when that reader is cancelled amid a step, or when the last one leaves work that shall go on, a task of its own takes over.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
+from pomona.control.steps import Outcome, Step
 from pomona.core.errors import Cancelled
 from pomona.core.generation import GenerateEvent, PromptScored, ReasoningDelta, TextDelta, TokenText, ToolCallDelta
 
@@ -29,27 +33,26 @@ class Budget:
 class RunningAnswer:
     """Takes events from `source` as fast as the fastest reader wants them, and keeps them for those who join.
 
-    Without readers it goes on: that is what it is kept for. When the budget is used up it stops to be joinable, and keeps only what
-    its slowest reader has not seen; without readers it then ends.
+    When the budget is used up it stops to be joinable, and keeps only what its slowest reader has not seen.
     """
 
     def __init__(self, source: AsyncGenerator[GenerateEvent], budget: Budget) -> None:
+        self._source = source
         self._budget = budget
         self._taken_bytes = 0
         self._events: deque[GenerateEvent] = deque()
         self._first = 0  # the number of the first event kept
         self._positions: dict[object, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
-        self._wanted = asyncio.Event()
         self._kept = True
-        self._task = asyncio.ensure_future(self._pump(source))
-        self._task.add_done_callback(self._on_done)
+        self._stepping = False  # somebody takes the next event now
+        self._outcome = Outcome()
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def joinable(self) -> bool:
         """All of it is there, or will be."""
-        failed = self._task.done() and (self._task.cancelled() or self._task.exception() is not None)
-        return self._kept and not failed
+        return self._kept and self._outcome.failure is None
 
     @property
     def readers(self) -> int:
@@ -59,14 +62,29 @@ class RunningAnswer:
     async def read(self) -> AsyncGenerator[GenerateEvent]:
         """All events from the beginning. Raises what the source raised."""
         reader = object()
-        self._positions[reader] = self._first
+        position = self._positions[reader] = self._first
         try:
-            while (event := await self._next(reader)) is not None:
-                yield event
+            while True:
+                if position - self._first < len(self._events):
+                    event = self._events[position - self._first]
+                    position = self._positions[reader] = position + 1
+                    if not self._kept:
+                        self._trim()
+                    yield event
+                elif self._outcome.ended:
+                    self._outcome.conclude()
+                    return
+                elif self._stepping:
+                    await self._news()
+                else:
+                    await self._take()
         finally:
             del self._positions[reader]
-            if not self._positions:
-                self._wanted.set()
+
+    def go_on(self) -> None:
+        """Work to the end although nobody reads, for those who come back. Ends early when the budget is used up."""
+        if not self._outcome.ended and not self._stepping:
+            self._begin_task(None)
 
     def forget(self) -> None:
         """Nobody can join any more: keep only what is still to be read."""
@@ -76,52 +94,65 @@ class RunningAnswer:
         self._trim()
 
     def cancel(self) -> None:
-        """End the work."""
-        self._task.cancel()
+        """End the work that goes on without readers."""
+        if self._task is not None:
+            # A task that is cancelled before its first step never runs, and would leave the step that it took over as it is.
+            asyncio.get_running_loop().call_soon(self._task.cancel)
 
     async def end(self) -> None:
-        """End the work and wait until it has ended."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        """End the work, which nobody reads, and wait until it has ended."""
+        if self._task is not None:
+            self.cancel()
+            await asyncio.wait([self._task])
+        await self._source.aclose()
 
-    async def _next(self, reader: object) -> GenerateEvent | None:
-        position = self._positions[reader]
-        while position - self._first >= len(self._events):
-            if self._task.done():
-                return self._conclude()
-            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            self._wanted.set()
-            await waiting
-        event = self._events[position - self._first]
-        self._positions[reader] = position + 1
-        if not self._kept:
-            self._trim()
-        return event
-
-    def _conclude(self) -> None:
-        if self._task.cancelled():
-            raise Cancelled("The server stopped this answer. Send the request again.")
-        self._task.result()
-
-    async def _pump(self, source: AsyncGenerator[GenerateEvent]) -> None:
-        async with aclosing(source) as events:
-            async for event in events:
-                self._events.append(event)
-                self._account(event)
+    async def _take(self) -> None:
+        """Take the next event in this task. If it is cancelled meanwhile, a task of its own finishes the step."""
+        step = Step(self._source)
+        self._stepping = True
+        try:
+            with self._outcome:
+                self._note(await step)
+        except asyncio.CancelledError:
+            if step.left:
+                self._begin_task(step)
+                raise
+            self._outcome.fail(_stopped())  # not the reader was cancelled but something inside the source
+        finally:
+            self._stepping = step.left
+            if not step.left:
                 self._wake()
-                if self._positions:
-                    await self._demand()
-                elif not self._kept:
-                    return
 
-    async def _demand(self) -> None:
-        """Wait until a reader wants more, or none is left."""
-        while self._positions and not self._waiting:
-            self._wanted.clear()
-            await self._wanted.wait()
+    async def _news(self) -> None:
+        """Wait for the step that somebody else takes."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
 
-    def _account(self, event: GenerateEvent) -> None:
+    def _begin_task(self, step: Step[GenerateEvent] | None) -> None:
+        self._stepping = True
+        self._task = asyncio.ensure_future(self._work(step))
+
+    async def _work(self, step: Step[GenerateEvent] | None) -> None:
+        """Finish `step`, then go on until somebody reads again: that one then takes the steps."""
+        try:
+            with self._outcome:
+                if step is not None:
+                    self._note(await step.rest())
+                while self._kept and not self._positions:
+                    self._note(await anext(self._source))
+            if not self._positions and not self._outcome.ended:  # no room to keep more, for nobody
+                self._outcome.fail(_stopped())
+                await self._source.aclose()
+        except asyncio.CancelledError:
+            self._outcome.fail(_stopped())
+            raise
+        finally:
+            self._stepping, self._task = False, None
+            self._wake()
+
+    def _note(self, event: GenerateEvent) -> None:
+        self._events.append(event)
         if not self._kept:
             return
         size = _size(event)
@@ -137,21 +168,22 @@ class RunningAnswer:
             self._first += 1
 
     def _wake(self) -> None:
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if not each.done():
                 each.set_result(None)
 
-    def _on_done(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            task.exception()  # readers raise it; without one nobody has to
-        self._wake()
+
+def _stopped() -> Cancelled:
+    return Cancelled("The server stopped this answer. Send the request again.")
 
 
 def _size(event: GenerateEvent) -> int:
     match event:
         case TextDelta():
-            return _EVENT_BYTES + len(event.text) + _tokens_size(event.logprobs)
+            return _EVENT_BYTES + len(event.text) + (_tokens_size(event.logprobs) if event.logprobs else 0)
         case ReasoningDelta():
             return _EVENT_BYTES + len(event.text)
         case ToolCallDelta():
