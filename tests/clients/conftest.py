@@ -16,7 +16,7 @@ from tests.e2e.servers import Server, serving
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".clients"
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 120
 NODE_PACKAGES = (
     "@anthropic-ai/claude-code@^2.1",
     "@openai/codex@^0.169",
@@ -88,7 +88,8 @@ class Terminal:
     def launch(self, *words: str) -> str:
         """What `pomona launch` with `words` prints. Fails with all that it printed if it does not end well."""
         command = (sys.executable, "-m", "pomona", "launch", "--url", self.server.url, *words)
-        environment = {"HOME": str(self.folder), "PATH": self._path(), "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
+        homes = {f"XDG_{kind}_HOME": str(self.folder / kind.lower()) for kind in ("CONFIG", "CACHE", "DATA", "STATE")}
+        environment = {"HOME": str(self.folder), "PATH": self._path(), **homes}
         return _run(*command, folder=self.folder, environment=environment)
 
     def write(self, name: str, content: object) -> Path:

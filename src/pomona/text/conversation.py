@@ -1,12 +1,14 @@
 """Messages as one chat template wants them. How it wants them is a Style, which `text.styles` finds out."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.text.tools.teaching import WriteCalls, lesson, listed, result_text
 
 Fields = dict[str, object]
 Arguments = Literal["object", "text"]
@@ -14,6 +16,8 @@ Empty = Literal["null", "empty", "absent"]
 Thoughts = Literal["", "reasoning_content", "reasoning", "thinking", "thought", "part", "tags"]
 SHORT_ID_LENGTH = 9
 SYSTEM_ROLES = ("system", "developer")
+TOOLS_SYSTEM = "You are a helpful assistant with some tools."
+"""Phi-4's own system message where there are tools and no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +34,20 @@ class Style:
     """Several system messages may begin a conversation. Others get them as one."""
     in_place: bool = True
     """A system message may come later. Others get it as text of a user's turn, at the same place, between `<system>` tags."""
+    system: bool = True
+    """The template has a system role. Others get such messages as the beginning of the first user's turn."""
+    alternates: bool = False
+    """The template refuses two turns of one role in a row. It gets them as one."""
     tools: bool = True
-    """The template shows tool definitions."""
+    """The template shows tool definitions. Others get them as text of the system message."""
+    tools_field: bool = False
+    """The template shows them, but from a field of the system message, as JSON text (Phi-4)."""
     calls: bool = True
     """The template shows the calls that an assistant message made."""
+    results: bool = True
+    """The template takes results as messages of their own. Others get them as text of a user's turn."""
+    user_after_results: bool = True
+    """A user's turn may follow results. Others get its text at the end of the last result (Mistral)."""
     parallel_calls: bool = True
     """A message may make several calls. Others get a message for each, with its result behind it."""
     arguments: Arguments = "object"
@@ -50,26 +64,26 @@ class Style:
     thought_tags: tuple[str, str] = ("", "")
 
 
-WriteCalls = Callable[[Sequence[ToolCall]], str]
-"""Calls as text, for templates that have no place for them."""
+def message_fields(
+    messages: Sequence[Message], style: Style, write_calls: WriteCalls | None = None, tools: Sequence[ToolDefinition] = ()
+) -> list[Fields]:
+    """Messages as a template of this style wants them. Tool results learn the name of the tool from the call.
 
-
-def tool_fields(tools: Sequence[ToolDefinition]) -> list[Fields]:
-    """Tools in the form that templates share: OpenAI's."""
-    return [
-        {"type": "function", "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}}
-        for tool in tools
-    ]
-
-
-def message_fields(messages: Sequence[Message], style: Style, write_calls: WriteCalls | None = None) -> list[Fields]:
-    """Messages as a template of this style wants them. Tool results learn the name of the tool from the call."""
+    `tools` are those that the messages must show, since the template shows none of itself; `write_calls` is needed for that.
+    """
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     if not style.calls and write_calls is not None:
         messages = [_with_written_calls(message, write_calls) for message in messages]
+    if not style.results:
+        messages = _results_as_user_text(messages, list(names))
     if not style.parallel_calls:
         messages = _one_call_each(messages)
-    return [_fields(message, style, names) for message in _system_in_place(messages, style)]
+    messages = _system_in_place(messages, style)
+    if tools and not style.tools and write_calls is not None:
+        messages = _with_tools(messages, tools, style, write_calls)
+    if not style.system:
+        messages = _system_in_first_turn(messages)
+    return [_fields(message, style, names) for message in _alternating(messages, style)]
 
 
 def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
@@ -131,6 +145,22 @@ def _with_written_calls(message: Message, write_calls: WriteCalls) -> Message:
     return replace(message, content=(TextPart(text=message.text + write_calls(message.tool_calls)),), tool_calls=())
 
 
+def _results_as_user_text(messages: Sequence[Message], calls: Sequence[str]) -> list[Message]:
+    """Results in a row as one user's turn, in the order of their calls, since no id tells them apart; a user's text behind them too."""
+    turns: list[Message] = []
+    for are_results, run in itertools.groupby(messages, lambda message: message.role == "tool"):
+        these = list(run)
+        if are_results:
+            these.sort(key=lambda message: calls.index(message.tool_call_id) if message.tool_call_id in calls else len(calls))
+            text = "\n".join(result_text(message.text) for message in these)
+            turns.append(Message(role="user", content=(TextPart(text=text),)))
+        elif turns and turns[-1].role == "user" and these[0].role == "user":
+            turns[-1:] = [_with_text_before(these[0], turns[-1].text), *these[1:]]
+        else:
+            turns += these
+    return turns
+
+
 def _one_call_each(messages: Sequence[Message]) -> list[Message]:
     """Each call in a message of its own, followed by its result. Text and thought stay with the first."""
     if all(len(message.tool_calls) < 2 for message in messages):
@@ -154,7 +184,7 @@ def _one_call_each(messages: Sequence[Message]) -> list[Message]:
 
 def _system_in_place(messages: Sequence[Message], style: Style) -> list[Message]:
     """System messages where the template takes them. None is moved: that would change the beginning, which the cache keeps."""
-    leading = next((index for index, message in enumerate(messages) if message.role not in SYSTEM_ROLES), len(messages))
+    leading = _leading(messages)
     first = list(messages[:leading])
     if len(first) > 1 and not style.many_system:
         first = [replace(first[0], content=(TextPart(text="\n\n".join(message.text for message in first)),))]
@@ -181,6 +211,51 @@ def _as_user_text(messages: Sequence[Message]) -> list[Message]:
             turns += [*_user_turn(waiting), message]
             waiting = ""
     return [*turns, *_user_turn(waiting)]
+
+
+def _with_tools(messages: Sequence[Message], tools: Sequence[ToolDefinition], style: Style, write_calls: WriteCalls) -> list[Message]:
+    """Tools at the end of the first system message, or as one; so they stay where they are as the conversation grows."""
+    leading = _leading(messages)
+    if style.tools_field:
+        last = messages[leading - 1] if leading else Message(role="system", content=(TextPart(text=TOOLS_SYSTEM),))
+        last = replace(last, extra={**last.extra, "tools": listed(tools)})
+    else:
+        last = messages[leading - 1] if leading else Message(role="system")
+        text = lesson(tools, write_calls)
+        last = _with_text(last, f"{last.text}\n\n{text}" if last.text else text)
+    return [*messages[: max(leading - 1, 0)], last, *messages[leading:]]
+
+
+def _system_in_first_turn(messages: Sequence[Message]) -> list[Message]:
+    """For templates without a system role, as Gemma 3's does it by itself."""
+    leading = _leading(messages)
+    text = "\n\n".join(message.text for message in messages[:leading] if message.text)
+    rest = list(messages[leading:])
+    if text and rest and rest[0].role == "user":
+        return [_with_text_before(rest[0], text), *rest[1:]]
+    return [*_user_turn(text), *rest]
+
+
+def _alternating(messages: Sequence[Message], style: Style) -> list[Message]:
+    turns: list[Message] = []
+    for message in messages:
+        last = turns[-1] if turns else None
+        if last is not None and style.alternates and last.role == message.role in ("user", "assistant") and not last.tool_calls:
+            turns[-1] = replace(_with_text_before(message, last.text), reasoning=last.reasoning or message.reasoning)
+        elif last is not None and not style.user_after_results and (last.role, message.role) == ("tool", "user"):
+            turns[-1] = replace(last, content=_with_text_before(message, last.text).content)
+        else:
+            turns.append(message)
+    return turns
+
+
+def _leading(messages: Sequence[Message]) -> int:
+    """How many system messages begin the conversation."""
+    return next((index for index, message in enumerate(messages) if message.role not in SYSTEM_ROLES), len(messages))
+
+
+def _with_text_before(message: Message, text: str) -> Message:
+    return _with_text(message, f"{text}\n\n{message.text}" if text and message.text else text or message.text)
 
 
 def _with_text(message: Message, text: str) -> Message:

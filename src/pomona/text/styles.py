@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import get_args
 
 from pomona.core.messages import Message, Role, TextPart, ToolCall, ToolDefinition
-from pomona.text.conversation import Arguments, Empty, Fields, Style, Thoughts, message_fields, tool_fields
+from pomona.text.conversation import Arguments, Empty, Fields, Style, Thoughts, message_fields
+from pomona.text.tools.teaching import listed, tool_fields
 
 Trial = Callable[[Sequence[Fields], Sequence[Fields]], str | None]
 """Renders messages and tools, None where the template refuses them."""
@@ -24,13 +25,28 @@ PART_TYPE = re.compile(r"""==\s*["']thinking["']""")
 def find_style(source: str, trial: Trial, thinking: Trial) -> Style:
     """Try the template out on small conversations. `thinking` is a trial with thinking switched on."""
     style = Style(developer="'developer'" in source or '"developer"' in source)
+    asked = trial(message_fields([_message("developer", MARK), _message("user")], style), [])
+    style = replace(style, developer=style.developer and _shows_text(asked))
     style = _with_content(style, "user", trial)
     shown = trial(message_fields([_message("user")], style), TOOLS) or ""
     style = replace(style, tools=TOOL in shown)
+    if not style.tools:
+        trial, thinking = _without_tools(trial), _without_tools(thinking)
+        style = replace(style, tools_field=_reads_tools_field(style, trial))
     style = _with_calls(style, trial, shown.count("None"))
     for role in ("system", "assistant", "tool"):
         style = _with_content(style, role, trial)
-    return _with_thoughts(_with_system(style, trial), source, thinking)
+    return _with_thoughts(_with_turns(_with_system(style, trial), trial), source, thinking)
+
+
+def _without_tools(trial: Trial) -> Trial:
+    """Where a template does not show tools, it is not given any."""
+    return lambda messages, _: trial(messages, [])
+
+
+def _reads_tools_field(style: Style, trial: Trial) -> bool:
+    shown = trial([{"role": "system", "content": "Hello", "tools": listed(DEFINITIONS)}, *message_fields([_message("user")], style)], [])
+    return shown is not None and listed(DEFINITIONS) in shown
 
 
 def _with_content(style: Style, role: Role, trial: Trial) -> Style:
@@ -41,13 +57,24 @@ def _with_content(style: Style, role: Role, trial: Trial) -> Style:
         "assistant": [_message("user"), _message("assistant", MARK), _message("user")],
         "tool": [_message("user"), _message("assistant", "", CALL), _message("tool", MARK)],
     }[role]
+    if role == "tool" and not (style.tools or style.tools_field or style.calls):
+        return replace(style, results=False)
     plain = trial(message_fields(messages, style), TOOLS)
     if _shows_text(plain):
         return style
     with_parts = replace(style, parts=style.parts | {role})
     if _shows_text(trial(message_fields(messages, with_parts), TOOLS)):
         return with_parts
-    return style if plain is None else replace(style, lost=style.lost | {role})
+    return _without_role(style, role, refused=plain is None)
+
+
+def _without_role(style: Style, role: Role, *, refused: bool) -> Style:
+    """The text of a role that the template leaves out or refuses goes into the user's turns, if it is not the user's own."""
+    if role == "system":
+        return replace(style, system=False, many_system=False, in_place=False)
+    if role == "tool":
+        return replace(style, results=False)
+    return style if refused else replace(style, lost=style.lost | {role})
 
 
 def _with_calls(style: Style, trial: Trial, nones: int) -> Style:
@@ -76,13 +103,24 @@ def _takes_two_calls(style: Style, trial: Trial) -> bool:
 
 def _with_system(style: Style, trial: Trial) -> Style:
     """Whether several system messages may come first, and whether one may come later and then stays behind what came before it."""
-    if "system" in style.lost:
+    if not style.system:
         return style
-    several = trial(message_fields([_message("system"), _message("system", MARK), _message("user")], style), [])
+    several = trial(message_fields([_message("system", LAST), _message("system", MARK), _message("user")], style), [])
     later = [_message("user", LAST), _message("assistant"), _message("system", MARK), _message("user")]
     shown = trial(message_fields(later, style), [])
     in_place = shown is not None and _shows_text(shown) and shown.find(LAST) < shown.find(MARK)
-    return replace(style, many_system=_shows_text(several), in_place=in_place)
+    return replace(style, many_system=_shows_text(several) and LAST in (several or ""), in_place=in_place)
+
+
+def _with_turns(style: Style, trial: Trial) -> Style:
+    """Whether two turns of one role may follow one another, and a user's turn results."""
+    alone = trial(message_fields([_message("user")], style), [])
+    in_a_row = trial(message_fields([_message("user"), _message("user", MARK)], style), [])
+    results = [_message("user"), _message("assistant", "", CALL), _message("tool", "done")]
+    answered = trial(message_fields(results, style), TOOLS)
+    asked = trial(message_fields([*results, _message("user", MARK)], style), TOOLS)
+    refused = style.calls and style.results and answered is not None and asked is None
+    return replace(style, alternates=alone is not None and in_a_row is None, user_after_results=not refused)
 
 
 def _with_thoughts(style: Style, source: str, trial: Trial) -> Style:
@@ -129,12 +167,11 @@ def _message(role: Role, text: str = "Hello", *calls: ToolCall) -> Message:
 
 OTHER = ToolCall(id="call_fedcba9876543210", name=TOOL, arguments=json.dumps({KEY: f"{VALUE}_2"}))
 CALL = ToolCall(id="call_0123456789abcdef", name=TOOL, arguments=json.dumps({KEY: VALUE}))
-TOOLS = tool_fields(
-    [
-        ToolDefinition(
-            name=TOOL,
-            description="A tool.",
-            parameters={"type": "object", "properties": {"word": {"type": "string", "description": "A word."}}, "required": ["word"]},
-        )
-    ]
+DEFINITIONS = (
+    ToolDefinition(
+        name=TOOL,
+        description="A tool.",
+        parameters={"type": "object", "properties": {"word": {"type": "string", "description": "A word."}}, "required": ["word"]},
+    ),
 )
+TOOLS = tool_fields(DEFINITIONS)

@@ -12,10 +12,11 @@ import jinja2
 
 from pomona.core.errors import ConfigurationError, InvalidRequest, ModelUnusable, UnsupportedField
 from pomona.core.messages import Message, ToolDefinition
-from pomona.text.conversation import Fields, Style, WriteCalls, message_fields, tool_fields
+from pomona.text.conversation import Fields, Style, message_fields
 from pomona.text.sandbox import FAILURES, LimitReached, Limits, TemplateRefusal, compile_template, free_variables, render
 from pomona.text.special_tokens import Json, read_json
 from pomona.text.styles import find_style
+from pomona.text.tools.teaching import WriteCalls, tool_fields
 
 NO_OPTIONS: Mapping[str, object] = {}
 RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
@@ -34,7 +35,7 @@ class Conversation:
     options: Mapping[str, object]
     continue_last_message: bool = False
     write_calls: WriteCalls | None = None
-    """Writes calls as text for templates that have no place for them."""
+    """Writes calls as text, for templates that have no place for calls or tools. Without it, such conversations are refused."""
 
 
 class ChatTemplate:
@@ -144,7 +145,7 @@ class _Template:
             ) from None
 
     def _render_checked(self, conversation: Conversation) -> str:
-        fields, tools = self._fields(conversation), tool_fields(conversation.tools)
+        fields, tools = self._fields(conversation), self._tools(conversation)
         if conversation.continue_last_message:
             _mark_end(fields[-1])
             return _cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False))
@@ -153,7 +154,11 @@ class _Template:
         return rendered
 
     def _fields(self, conversation: Conversation) -> list[Fields]:
-        return message_fields(conversation.messages, self.style, conversation.write_calls)
+        return message_fields(conversation.messages, self.style, conversation.write_calls, conversation.tools)
+
+    def _tools(self, conversation: Conversation) -> list[Fields]:
+        """What the template shows by itself; the messages tell the rest."""
+        return tool_fields(conversation.tools) if self.style.tools or conversation.write_calls is None else []
 
     def _try(self, messages: Sequence[Fields], tools: Sequence[Fields], options: Mapping[str, object] = NO_OPTIONS) -> str | None:
         try:
@@ -185,12 +190,12 @@ class _Template:
 
         The trials only raise suspicion; the proof is that the same text comes out without the part in question.
         """
+        written = conversation.write_calls is not None
         if conversation.tools and not self.style.tools and self._same(rendered, replace(conversation, tools=())):
             raise UnsupportedField(
                 "This model's chat template has no place for tools. Leave out `tools`, or choose a model that was trained with them.",
                 param="tools",
             )
-        written = conversation.write_calls is not None
         if not self.style.calls and not written and any(message.tool_calls for message in conversation.messages):
             without = [replace(message, tool_calls=()) for message in conversation.messages]
             if self._same(rendered, replace(conversation, messages=without)):
@@ -206,7 +211,7 @@ class _Template:
                 )
 
     def _same(self, rendered: str, without: Conversation) -> bool:
-        return rendered == self._try(self._fields(without), tool_fields(without.tools), without.options)
+        return rendered == self._try(self._fields(without), self._tools(without), without.options)
 
 
 def _check(conversation: Conversation) -> None:

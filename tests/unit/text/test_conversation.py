@@ -12,8 +12,6 @@ from tests.unit.text.tools.renderings import NAMES, TOOLS, call, message, source
 CALLS = (call(1, "get_weather", {"city": "Paris"}), call(2, "add", {"a": 1, "b": 2}))
 OPTIONS = {"enable_thinking": True, "thinking": True}
 KEEPS_THOUGHTS = [name for name in NAMES if template(name).style(with_tools=True).thoughts]
-NO_SYSTEM = ("google-gemma-2-2b-it",)
-"""Their templates refuse every system message."""
 
 
 def _result(made: ToolCall, text: str) -> Message:
@@ -32,7 +30,7 @@ def _in_order(text: str, *parts: str) -> bool:
     return -1 not in places and places == sorted(places)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in NO_SYSTEM])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_later_system_message_stays_where_it_is(name: str) -> None:
     asked = [message("system", "FIRST"), message("user", "ONE"), message("assistant", "TWO")]
     text = _render(name, *asked, message("system", "LATER"), message("user", "THREE"), tools=False)
@@ -55,7 +53,7 @@ def test_the_form_of_a_later_system_message(name: str) -> None:
     assert "<system>\nLATER\n</system>\n\nTHREE" in text
 
 
-@pytest.mark.parametrize("name", ["Qwen3.5-4B", "MiniMax-M2", "openai-gpt-oss-120b", "Reka-Edge"])
+@pytest.mark.parametrize("name", NAMES)
 def test_several_first_system_messages_are_all_there(name: str) -> None:
     text = _render(name, message("system", "FIRST"), message("developer", "SECOND"), message("user", "ONE"), tools=False)
     assert _in_order(text, "FIRST", "SECOND", "ONE")
@@ -66,6 +64,12 @@ def test_parallel_calls_are_told_one_by_one(name: str) -> None:
     messages = [message("user", "ONE"), message("assistant", "", *CALLS), _result(CALLS[1], "RESULT-2"), _result(CALLS[0], "RESULT-1")]
     text = _render(name, *messages, message("user", "THREE"))
     assert _in_order(text, "ONE", "Paris", "RESULT-1", '"b": 2', "RESULT-2", "THREE")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "command-r-plus" not in name])  # wants every parameter described
+def test_a_user_may_add_to_results(name: str) -> None:
+    asked = [message("user", "ONE"), message("assistant", "", CALLS[0]), _result(CALLS[0], "OUTCOME"), message("user", "MORE")]
+    assert _in_order(_render(name, *asked), "OUTCOME", "MORE")
 
 
 @pytest.mark.parametrize("name", ["ibm-granite-granite-3.3-2B-Instruct", "LFM2-8B-A1B"])

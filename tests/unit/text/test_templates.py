@@ -65,6 +65,7 @@ TOOLS_ONLY = (
 )
 # The sandbox of transformers refuses lists that a template changes, and JSON of what `map` gives.
 ONLY_OURS = ("Kimi-K2-Instruct", "Kimi-K2-Thinking", "llama-cpp-deepseek-r1")
+PLAIN = ("plain-chatml", "plain-gemma-3", "plain-llama-2", "plain-phi-4-mini", "plain-zephyr")
 NO_TOOLS = (
     "HuggingFaceTB-SmolLM3-3B",
     "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
@@ -72,6 +73,7 @@ NO_TOOLS = (
     "deepseek-ai-DeepSeek-V3.1",
     "llama-cpp-rwkv-world",
     "microsoft-Phi-3.5-mini-instruct",
+    *PLAIN,
 )
 NO_CALLS = (
     "HuggingFaceTB-SmolLM3-3B",
@@ -80,8 +82,10 @@ NO_CALLS = (
     "ibm-granite-granite-3.3-2B-Instruct",
     "llama-cpp-rwkv-world",
     "microsoft-Phi-3.5-mini-instruct",
+    *PLAIN,
 )
-REFUSES = {"google-gemma-2-2b-it": {"system": "System role not supported", "tool": "Conversation roles must alternate"}}
+NO_SYSTEM = ("google-gemma-2-2b-it",)
+"""Their templates refuse system messages, which become text of the first user's turn."""
 
 
 def _template(name: str) -> ChatTemplate:
@@ -126,7 +130,7 @@ def _by_hand(message: Message, wish: Wish) -> dict[str, object]:
 
 
 def test_there_are_templates_of_many_families() -> None:
-    assert len(NAMES) == 55
+    assert len(NAMES) == 60
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "firefunction" not in name])
@@ -136,7 +140,7 @@ def test_a_user_message_renders_as_in_transformers(name: str) -> None:
     assert "What is 2+3?" in rendered
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "firefunction" not in name and name not in REFUSES])
+@pytest.mark.parametrize("name", [name for name in NAMES if "firefunction" not in name and name not in NO_SYSTEM])
 def test_a_chat_renders_as_in_transformers(name: str) -> None:
     rendered = _ours(name, CHAT)
     assert rendered == _theirs(name, CHAT)
@@ -146,7 +150,7 @@ def test_a_chat_renders_as_in_transformers(name: str) -> None:
 
 @pytest.mark.parametrize("messages", [CALLS, LONG], ids=["result", "further"])
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in {*NO_TOOLS, *NO_CALLS, *REFUSES, *ONLY_OURS} and "fire" not in name]
+    "name", [name for name in NAMES if name not in {*NO_TOOLS, *NO_CALLS, *NO_SYSTEM, *ONLY_OURS} and "fire" not in name]
 )
 def test_tools_calls_and_results_render_as_in_transformers(name: str, messages: Sequence[Message]) -> None:
     rendered = _ours(name, messages, [TOOL])
@@ -188,18 +192,23 @@ def test_calls_without_a_place_are_refused(name: str) -> None:
         _ours(name, CALLS)
 
 
-@pytest.mark.parametrize("name", ["llama-cpp-rwkv-world", "microsoft-Phi-3.5-mini-instruct"])
-def test_results_without_a_place_are_refused(name: str) -> None:
-    with pytest.raises(UnsupportedField, match="role 'tool'"):
-        _ours(name, (*USER, _message("tool", "five")))
+@pytest.mark.parametrize("name", ["llama-cpp-rwkv-world", "microsoft-Phi-3.5-mini-instruct", *NO_SYSTEM])
+def test_results_without_a_place_are_text_of_a_user_s_turn(name: str) -> None:
+    shown = _message("user", "What is 2+3?\n\n<tool_response>\nfive\n</tool_response>")
+    apart = (_message("assistant", "Well."), _message("user", "<tool_response>\nfive\n</tool_response>"))
+    assert _ours(name, (*USER, apart[0], _message("tool", "five"))) == _theirs(name, (*USER, *apart))
+    if name in NO_SYSTEM:
+        assert _ours(name, (*USER, _message("tool", "five"))) == _theirs(name, (shown,))
 
 
-@pytest.mark.parametrize("name", REFUSES)
-def test_what_a_template_refuses_reaches_the_caller_in_its_own_words(name: str) -> None:
-    with pytest.raises(InvalidRequest, match=REFUSES[name]["system"]):
-        _ours(name, CHAT)
-    with pytest.raises(InvalidRequest, match=REFUSES[name]["tool"]):
-        _ours(name, CALLS)
+@pytest.mark.parametrize("name", NO_SYSTEM)
+def test_a_system_message_without_a_place_begins_the_first_turn(name: str) -> None:
+    assert _ours(name, CHAT) == _theirs(name, (_message("user", f"Be brief. \n\n{USER[0].text}"), *CHAT[2:]))
+
+
+def test_what_a_template_refuses_reaches_the_caller_in_its_own_words() -> None:
+    with pytest.raises(InvalidRequest, match="must alternate"):
+        _ours("google-gemma-2-2b-it", CHAT[2:])
 
 
 def test_call_ids_are_shortened_for_templates_that_count_their_letters() -> None:

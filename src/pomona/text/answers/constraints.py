@@ -1,6 +1,7 @@
 """The grammar that binds an answer: its form, its calls, and where a thought comes before them."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -13,9 +14,9 @@ from pomona.text.answers.plan import AnswerPlan, Family
 from pomona.text.grammar.formats import grammar_of
 from pomona.text.reasoning.marks import ThoughtMarks
 from pomona.text.tokenizer import Tokenizer
-from pomona.text.tools.dialect import Dialect
+from pomona.text.tools.dialect import Dialect, Trigger
 
-NOT_A_CALL = "free: /([^{\\s](?s:.*))?/"
+NOT_A_CALL = "FREE: /([^{\\s](?s:.*))?/"
 """For models whose calls are an object at the beginning of the answer: any answer that begins otherwise."""
 
 
@@ -76,8 +77,13 @@ def _free(plan: AnswerPlan, dialect: Dialect, tokenizer: Tokenizer) -> Grammar |
         return Grammar(source=_checked(trigger.rules), after=(mark,), repeats=True) if usable else None
     if strict and dialect.bare:
         calls = _checked(dialect.calls(plan.tools, spell, plan.parallel))
-        return Grammar(source=joined(f"start: @calls | free\n{NOT_A_CALL}", {"calls": calls}))
+        return Grammar(source=joined(f"start: @calls | FREE\n{_free_text(trigger)}", {"calls": calls}))
     return None
+
+
+def _free_text(trigger: Trigger | None) -> str:
+    """An answer without calls. A mark that is several tokens may not occur in it, since nothing would hold what follows."""
+    return NOT_A_CALL if trigger is None else f"{NOT_A_CALL} & ~/(?s:.*){re.escape(trigger.mark)}(?s:.*)/"
 
 
 def joined(rules: str, named: Mapping[str, str]) -> str:

@@ -1,4 +1,6 @@
-"""For templates that show tools in a way which no dialect knows: whatever form in JSON the model hits upon counts."""
+"""For templates that show tools in a way which no dialect knows, or not at all: whatever form in JSON the model hits upon counts.
+
+Where the model is taught the form, it is that of Hermes."""
 
 from pomona.text.tools.dialects.json.form_parser import Reading
 from pomona.text.tools.dialects.json.forms import Writing, dialect
@@ -15,4 +17,5 @@ GENERIC = dialect(
         bare=True,
     ),
     Writing(begin="<tool_call>\n", between="\n", end="\n</tool_call>"),
+    mark="<tool_call>",
 )
