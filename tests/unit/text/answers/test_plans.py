@@ -12,7 +12,7 @@ from pomona.engine.grammar.lexicon import GrammarTokenizer, lexicon_of
 from pomona.text.prompt import PlannedPrompt, PromptBuilder
 from pomona.text.templates import load_chat_template
 from tests.unit.text.samples import STORIES, TINY, tokenizer
-from tests.unit.text.tools.renderings import TOOLS, message, template
+from tests.unit.text.tools.renderings import TOOLS, accepted, message, template
 
 BY = tokenizer(TINY)
 NUMBER = OutputFormat(kind="regex", source="[0-9]+")
@@ -74,6 +74,27 @@ def test_a_named_call_and_no_second() -> None:
     assert _makes(planned, weather)
     assert not _makes(planned, CALL)
     assert not _makes(planned, f"{weather}\n{weather}")
+
+
+@pytest.mark.parametrize("family", ["plain-chatml", "plain-gemma-3", "google-gemma-2-2b-it"])
+def test_calls_of_a_model_that_was_taught_them_are_bound_too(family: str) -> None:
+    free = _plan(family, tools=TOOLS).prompt.grammar
+    assert free is not None
+    assert (free.after, free.repeats) == ((MARK,), True)
+    assert _makes(_plan(family, tools=TOOLS, tool_choice=ToolChoice(mode="required")), f"{CALL}\n{CALL}")
+    assert not _makes(_plan(family, tools=TOOLS, tool_choice=ToolChoice(mode="required")), "Hi")
+
+
+@pytest.mark.parametrize(
+    ("answer", "made"), [("Hi", True), (CALL, True), (CALL.replace("1", "true"), False), (f"So: {CALL}", False), ("{", False)]
+)
+def test_strict_tools_are_held_where_the_mark_is_several_tokens(answer: str, made: bool) -> None:
+    by = tokenizer(STORIES)
+    builder = PromptBuilder(by, template("plain-chatml"), max_context=8192)
+    strict = ToolDefinition(name="add", parameters=TOOLS[1].parameters, strict=True)
+    grammar = builder.plan(GenerateRequest(id="one", model="tiny", messages=(message("user", "Hi"),), tools=(strict,))).prompt.grammar
+    assert grammar is not None
+    assert accepted(grammar.source, answer) == made
 
 
 def test_calls_or_the_format() -> None:
