@@ -89,7 +89,7 @@ class Terminal:
         """What `pomona launch` with `words` prints. Fails with all that it printed if it does not end well."""
         command = (sys.executable, "-m", "pomona", "launch", "--url", self.server.url, *words)
         homes = {f"XDG_{kind}_HOME": str(self.folder / kind.lower()) for kind in ("CONFIG", "CACHE", "DATA", "STATE")}
-        environment = {"HOME": str(self.folder), "PATH": self._path(), **homes}
+        environment = {"HOME": str(self.folder), "PWD": str(self.folder), "PATH": self._path(), **homes}  # opencode goes by PWD
         return _run(*command, folder=self.folder, environment=environment)
 
     def write(self, name: str, content: object) -> Path:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from pomona.control.keys import KeyRing, Keys
 from pomona.control.stack import Control
 from pomona.core.errors import PomonaError
 from pomona.core.metrics import Metrics
-from pomona.core.ports import EngineStatus
+from pomona.core.ports import EngineStatus, ModelDirectory
 from pomona.core.settings import Settings
 from pomona.server.access.cors import cross_origin
 from pomona.server.access.door import PROBES, Door, Rules
@@ -42,7 +43,9 @@ def create_public_app(
     backend: Backend, settings: Settings, metrics: Metrics, keys: Keys = NO_KEYS, listeners: Sequence[Listener] = ()
 ) -> FastAPI:
     """The API for clients. Every request to the backend's generator is recorded in `metrics`, in the log and by `listeners`."""
-    app = _create_app("Pomona", Rules(keys=keys, needs="public", settings=settings), metrics)
+    rules = Rules(keys=keys, needs="public", settings=settings)
+    app = _create_app("Pomona", rules, metrics)
+    app.openapi = partial(_describe, app, rules, backend.directory)
     drain = drain_of(app)
     recorder = Recorder(metrics, (count_in(metrics), write_to_log, *listeners))
     control = Control(backend.generator, settings, clock=time.monotonic, backlog=lambda: waiting_rows(backend.status))
@@ -107,12 +110,11 @@ def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
         },
     )
     app.state.drain = Drain()
-    app.openapi = lambda: _describe(app)
+    app.openapi = partial(_describe, app, rules)
     return app
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made when it is first asked for."""
-    if app.openapi_schema is None:
-        app.openapi_schema = document_of(app)
-    return app.openapi_schema
+def _describe(app: FastAPI, rules: Rules, directory: ModelDirectory | None = None) -> dict[str, Any]:
+    """The OpenAPI document as it is now: keys and models come and go."""
+    models = directory.models() if directory else ()
+    return document_of(app, model=models[0].id if models else "model", locked=rules.keys.exist, open_paths=rules.open_paths)

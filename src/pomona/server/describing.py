@@ -4,7 +4,8 @@ The application reads bodies itself (`read_body`) and encodes answers by hand, s
 schemas under a key of its own, from where `document_of` moves them to the components.
 """
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -15,6 +16,11 @@ from pomona.server.errors import Shape
 
 _SCHEMAS = "x-pomona-schemas"
 _REF = "#/components/schemas/{model}"
+_SECURITY_SCHEMES: Mapping[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of this server, as OpenAI's clients send it."},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, as Anthropic's clients send it."},
+}
+_SECURITY = tuple({name: list[str]()} for name in _SECURITY_SCHEMES)
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 _NULL_OR_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 _ERRORS: Mapping[int, str] = {
@@ -81,12 +87,13 @@ def described(
     errors: Sequence[int] = (),
     shapes: Sequence[Shape] = ("openai",),
     wrapped: Literal["json", "none"] = "json",
+    example: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The `openapi_extra` of a route.
 
     `body` is what it reads, `answer` what it says (any JSON object where none is given, nothing at all where `wrapped` is none),
     `streams` that it can also say it as server-sent events; `errors` are the statuses it has beyond those that every route has,
-    `shapes` the words in which its errors may be told.
+    `shapes` the words in which its errors may be told, `example` is a body that works once `document_of` has put in a model's name.
     """
     schemas: dict[str, Any] = {}
     said: dict[str, Any] = {}
@@ -101,22 +108,37 @@ def described(
         _SCHEMAS: schemas,
     }
     if body is not None:
-        content = {"application/json": {"schema": _reference(body, schemas, "validation")}}
-        operation["requestBody"] = {"required": True, "content": content}
+        content: dict[str, Any] = {"schema": _reference(body, schemas, "validation")}
+        if example is not None:
+            content["example"] = dict(example)
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     return operation
 
 
-def document_of(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of `app`, with the schemas of its descriptions in their place."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    schemas: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
-    for path in document.get("paths", {}).values():
-        for operation in path.values():
+def document_of(app: FastAPI, *, model: str, locked: bool, open_paths: Set[str]) -> dict[str, Any]:
+    """The OpenAPI document of `app`, with the schemas of its descriptions in their place.
+
+    Examples name `model`. A `locked` server wants an API key except for `open_paths`; else one may be sent, and does nothing.
+    """
+    document = copy.deepcopy(get_openapi(title=app.title, version=app.version, routes=app.routes))
+    components: dict[str, Any] = document.setdefault("components", {})
+    schemas: dict[str, Any] = components.setdefault("schemas", {})
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    for path, operations in document.get("paths", {}).items():
+        for operation in operations.values():
             schemas.update(operation.pop(_SCHEMAS, {}))
             operation["responses"].pop("422", None)  # FastAPI's own shape of errors in queries; here they are 400s like all others
+            operation["security"] = [] if path in open_paths else [*([] if locked else [{}]), *_SECURITY]
+            _name_model(operation, model)
     for name in _FASTAPIS_OWN:
         schemas.pop(name, None)
     return document
+
+
+def _name_model(operation: Mapping[str, Any], model: str) -> None:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if "model" in content.get("example", {}):
+            content["example"] = {**content["example"], "model": model}
 
 
 def _reference(kind: type[BaseModel], schemas: dict[str, Any], mode: Literal["validation", "serialization"]) -> dict[str, str]:

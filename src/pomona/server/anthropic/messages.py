@@ -23,6 +23,7 @@ from pomona.server.services import Services
 from pomona.server.sse import EventStream
 
 ENDPOINT = "messages"
+EXAMPLE = {"model": "", "messages": [{"role": "user", "content": "Say hello."}]}
 
 
 def message_routes(services: Services) -> APIRouter:
@@ -34,7 +35,8 @@ def message_routes(services: Services) -> APIRouter:
         ("/v1/messages/count_tokens", resource.count_tokens, CountTokensRequest, "Count the tokens of a conversation (Anthropic)"),
     ):
         streams = body is MessagesRequest
-        described_as = described(body=body, streams=streams, shapes=("anthropic",))
+        example = EXAMPLE | ({"max_tokens": 16} if streams else {})
+        described_as = described(body=body, streams=streams, shapes=("anthropic",), example=example)
         routes.add_api_route(path, work, methods=["POST"], response_model=None, summary=summary, openapi_extra=described_as)
     routes.add_api_route("/", _probe, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
     return routes

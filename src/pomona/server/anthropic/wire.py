@@ -6,7 +6,7 @@ know them, and only in the vendor's cloud do they mean anything. Blocks that are
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from pomona.server.bodies import WireBody
 
@@ -176,6 +176,19 @@ def _block_tag(value: object) -> str | None:
     return _BLOCKS.get(kind) or ("<hosted_result>" if kind.endswith("_tool_result") else "<other>")
 
 
+_PUBLISHED_BLOCK: JsonObject = {
+    "type": "object",
+    "title": "Block",
+    "description": (
+        "A content block. The fields of these types are checked, as in Anthropic's description of them: text, image, document, "
+        "search_result, thinking, tool_use, tool_result, server_tool_use, mcp_tool_use, compaction, tool_reference, tool_addition, "
+        "tool_removal, and all that end in _tool_result. Other types are accepted, and only the text that they have is read."
+    ),
+    "required": ["type"],
+    "properties": {"type": {"type": "string"}},
+}
+"""Blocks hold blocks: their whole union is beyond what tools that read OpenAPI can follow."""
+
 Block = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[ImageBlock, Tag("<image>")]
@@ -191,6 +204,7 @@ Block = Annotated[
     | Annotated[ToolChangeBlock, Tag("<tool_change>")]
     | Annotated[OtherBlock, Tag("<other>")],
     Discriminator(_block_tag, custom_error_type="wrong_block", custom_error_message="should be an object with a type that is a string"),
+    WithJsonSchema(_PUBLISHED_BLOCK),
 ]
 Content = Annotated[
     Annotated[str, Tag("<string>")] | Annotated[list[Block], Tag("<blocks>")],

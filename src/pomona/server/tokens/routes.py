@@ -1,6 +1,6 @@
 """POST /tokenize, /detokenize and /apply-template, also under /v1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from fastapi import APIRouter
@@ -28,17 +28,19 @@ from pomona.server.tokens.wire import (
     TokenizeRequest,
 )
 
+MESSAGES = {"messages": [{"role": "user", "content": "Say hello."}]}
+
 
 def token_routes(services: Services) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["tokens"])
     resource = _Tokens(services)
-    table: tuple[tuple[str, object, str, type[BaseModel], type[BaseModel]], ...] = (
-        ("/tokenize", resource.tokenize, "Turn text or a conversation into tokens", TokenizeRequest, Tokenized),
-        ("/detokenize", resource.detokenize, "Turn tokens into text", DetokenizeRequest, Detokenized),
-        ("/apply-template", resource.apply_template, "Show the prompt of a conversation", ApplyTemplateRequest, TemplateApplied),
+    table: tuple[tuple[str, object, str, type[BaseModel], type[BaseModel], Mapping[str, object]], ...] = (
+        ("/tokenize", resource.tokenize, "Turn text or a conversation into tokens", TokenizeRequest, Tokenized, {"prompt": "hello"}),
+        ("/detokenize", resource.detokenize, "Turn tokens into text", DetokenizeRequest, Detokenized, {"tokens": [1, 2]}),
+        ("/apply-template", resource.apply_template, "Show the prompt of a conversation", ApplyTemplateRequest, TemplateApplied, MESSAGES),
     )
-    for path, endpoint, summary, body, answer in table:
+    for path, endpoint, summary, body, answer, example in table:
         for prefix in ("", "/v1"):
             routes.add_api_route(
                 prefix + path,
@@ -46,7 +48,7 @@ def token_routes(services: Services) -> APIRouter:
                 methods=["POST"],
                 response_model=None,
                 summary=summary,
-                openapi_extra=described(body=body, answer=answer),
+                openapi_extra=described(body=body, answer=answer, example={"model": "", **example}),
             )
     return routes
 

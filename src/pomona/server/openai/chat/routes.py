@@ -20,6 +20,7 @@ from pomona.server.services import Services
 
 ENDPOINT = "chat.completions"
 FORM = Form(whole="chat.completion", chunk="chat.completion.chunk", chunks=ChatChunks, choices=ChatChoices)
+EXAMPLE = {"model": "", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
 
 
 def chat_routes(services: Services) -> APIRouter:
@@ -46,7 +47,7 @@ def chat_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer a conversation",
-        openapi_extra=described(body=ChatCompletionRequest, answer=ChatCompletion, streams=True),
+        openapi_extra=described(body=ChatCompletionRequest, answer=ChatCompletion, streams=True, example=EXAMPLE),
     )
     routes.include_router(stored_routes(store))
     return routes

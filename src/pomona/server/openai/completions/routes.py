@@ -20,6 +20,7 @@ from pomona.server.services import Services
 
 ENDPOINT = "completions"
 FORM = Form(whole="text_completion", chunk="text_completion", chunks=CompletionChunks, choices=CompletionChoices)
+EXAMPLE = {"model": "", "prompt": "Once upon a time", "max_tokens": 16}
 
 
 def completion_routes(services: Services) -> APIRouter:
@@ -42,7 +43,7 @@ def completion_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Continue a text",
-        openapi_extra=described(body=CompletionRequest, answer=Completion, streams=True),
+        openapi_extra=described(body=CompletionRequest, answer=Completion, streams=True, example=EXAMPLE),
     )
     return routes
 

@@ -25,6 +25,11 @@ from pomona.server.services import Services
 ENDPOINT = "decisions"
 BATCH = 32
 """Requests at once. The first one goes alone: it leaves what is judged in the prefix cache."""
+EXAMPLE = {
+    "model": "",
+    "input": "The sky is blue.",
+    "questions": [{"type": "predicate", "instructions": "A colour is named."}],
+}
 
 
 def decision_routes(services: Services) -> APIRouter:
@@ -56,7 +61,7 @@ def decision_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer questions about an input with probabilities",
-        openapi_extra=described(body=DecisionRequest, answer=Decision),
+        openapi_extra=described(body=DecisionRequest, answer=Decision, example=EXAMPLE),
     )
     return routes
 

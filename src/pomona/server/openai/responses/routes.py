@@ -11,6 +11,8 @@ from pomona.server.openai.responses.stored import Keeping
 from pomona.server.openai.responses.wire import CompactRequest, InputTokensRequest, ResponseRequest
 from pomona.server.services import Services
 
+EXAMPLE = {"model": "", "input": "Say hello."}
+
 
 def response_routes(services: Services) -> APIRouter:
     """The routes of this API, and the store behind them."""
@@ -26,13 +28,13 @@ def response_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer with items",
-        openapi_extra=described(body=ResponseRequest, streams=True, errors=(404,)),
+        openapi_extra=described(body=ResponseRequest, streams=True, example=EXAMPLE | {"max_output_tokens": 16}),
     )
     for path, work, summary, body in (
         ("input_tokens", measuring.count_input_tokens, "Count the tokens of a prompt", InputTokensRequest),
         ("compact", measuring.compact, "Put a conversation in short", CompactRequest),
     ):
-        extra = described(body=body, errors=(404,))
+        extra = described(body=body, example=EXAMPLE)
         add(f"/v1/responses/{path}", work, methods=["POST"], response_model=None, summary=summary, openapi_extra=extra)
     for path, method, work, summary, streams in (
         ("", "GET", keeping.show_response, "Show a stored response", True),
@@ -40,7 +42,7 @@ def response_routes(services: Services) -> APIRouter:
         ("/cancel", "POST", keeping.cancel_response, "Stop a response that is made in the background", False),
         ("/input_items", "GET", keeping.list_input_items, "List what a response was made from", False),
     ):
-        extra = described(streams=streams, errors=(404,))
+        extra = described(streams=streams)
         place = f"/v1/responses/{{response_id}}{path}"
         add(place, work, methods=[method], response_model=None, summary=summary, openapi_extra=extra)
     return routes
