@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, cast
 
 import pytest
@@ -49,22 +50,35 @@ class Wanted:
 
 
 def _schemas() -> list[Wanted]:
-    """All of the suite that are accepted."""
+    """All of the suite that are accepted and that the validator can judge: Python knows no `\\p{Letter}`."""
     found = [(f"{file}: {case.name}", case.schema) for file in FILES for case in cases(file) if grammar(case.schema) is not None]
-    return [_schema(name, schema) for name, schema in found]
+    return [_schema(name, schema) for name, schema in found if "\\p{" not in str(schema) and "\\c" not in str(schema)]
 
 
 def _schema(name: str, schema: object) -> Wanted:
-    validator = Draft202012Validator(cast("bool", schema), format_checker=FormatChecker())
-    return Wanted(name, _format("json_schema", json.dumps(schema)), lambda text: validator.is_valid(json.loads(text)))
+    validator = _validator(_exact(json.dumps(schema)))
+    return Wanted(name, _format("json_schema", json.dumps(schema)), lambda text: _valid(validator, _exact(text)))
+
+
+def _exact(text: str) -> object:
+    """1.2 is a multiple of 0.0001, which it is not as a binary fraction."""
+    return cast("object", json.loads(text, parse_float=Decimal))
+
+
+def _validator(schema: object) -> Draft202012Validator:
+    return Draft202012Validator(cast("bool", schema), format_checker=FormatChecker())
+
+
+def _valid(validator: Draft202012Validator, value: object) -> bool:
+    return validator.is_valid(cast("str", value))
 
 
 def _others() -> list[Wanted]:
-    person = Draft202012Validator(PERSON)
+    person = _validator(PERSON)
     return [
         Wanted("object", _format("json_object"), lambda text: isinstance(json.loads(text), dict)),
         Wanted("choice", _format("choice", json.dumps(CHOICES)), lambda text: text in CHOICES),
-        Wanted("xml", _format("xml", json.dumps(PERSON)), lambda text: person.is_valid(read_xml(PERSON, text))),
+        Wanted("xml", _format("xml", json.dumps(PERSON)), lambda text: _valid(person, read_xml(PERSON, text))),
         _schema("person", PERSON),
         *(Wanted(pattern, _format("regex", pattern), _matching(pattern)) for pattern in PATTERNS),
     ]
@@ -80,7 +94,7 @@ def _format(kind: Literal["json_object", "json_schema", "regex", "choice", "xml"
 
 def _answers(wanted: Sequence[Wanted], seeds: Sequence[int]) -> dict[tuple[int, float, int], tuple[str, Finished]]:
     """The answer to each format at each temperature and seed, all of them waiting for one engine at once."""
-    engine = make_engine("pomona-tiny", max_rows=64, page_tokens=32, kv_cache_bytes=2**28, step_token_budget=1024)
+    engine = make_engine("pomona-tiny", max_rows=64, max_waiting=2**16, page_tokens=32, kv_cache_bytes=2**28, step_token_budget=1024)
     keys = [(index, heat, seed) for index in range(len(wanted)) for heat in TEMPERATURES for seed in (seeds if heat else seeds[:1])]
     outputs: dict[str, TextOutput] = {}
     by = tokenizer(TINY)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -88,6 +89,7 @@ NO_SYSTEM = ("google-gemma-2-2b-it",)
 """Their templates refuse system messages, which become text of the first user's turn."""
 
 
+@cache
 def _template(name: str) -> ChatTemplate:
     return ChatTemplate({"default": (FOLDER / f"{name}.jinja").read_text()}, variables=TOKENS)
 

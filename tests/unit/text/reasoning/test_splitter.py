@@ -1,7 +1,7 @@
 """Thoughts and answers, told apart whatever the pieces are."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import ReasoningDelta, TextDelta
@@ -35,6 +35,7 @@ def _split(text: str, lengths: list[int], splitter: ThoughtSplitter) -> tuple[st
         ("One </think>two </think> three", True, "One", "two </think> three"),
     ],
 )
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_no_mark_and_no_white_space_leaks(text: str, opened: bool, thought: str, answer: str, lengths: list[int]) -> None:
     assert _split(text, lengths, ThoughtSplitter(THINK, opened=opened)) == (thought, answer)
@@ -47,6 +48,7 @@ def test_no_cut_changes_the_result(text: str, lengths: list[int], opened: bool, 
 
 
 @pytest.mark.parametrize("marks", [marks for _, marks in FAMILIES if not marks.channels], ids=lambda marks: marks.open)
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_every_family(marks: ThoughtMarks, lengths: list[int]) -> None:
     begin, end = marks.wrap or ("", "")
@@ -54,12 +56,14 @@ def test_every_family(marks: ThoughtMarks, lengths: list[int]) -> None:
     assert _split(text, lengths, ThoughtSplitter(marks, opened=False)) == ("Hm.", "Yes.")
 
 
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_a_special_token_may_begin_another_thought(lengths: list[int]) -> None:
     splitter = ThoughtSplitter(THINK, opened=False, again=True)
     assert _split("<think>One</think>Two<think>Three</think> Four", lengths, splitter) == ("OneThree", "TwoFour")
 
 
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_a_call_ends_a_thought(lengths: list[int]) -> None:
     splitter = ThoughtSplitter(THINK, opened=True, also_ends=("<tool_call>",))

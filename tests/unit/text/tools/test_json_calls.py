@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.core.generation import TextDelta
@@ -56,6 +56,7 @@ def test_any_object_comes_through_as_it_is(arguments: dict[str, object], lengths
         (' \n{"a": -1.5e3}', {"a": -1500.0}),
     ],
 )
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_what_has_one_meaning_is_mended(written: str, meant: object, lengths: list[int]) -> None:
     given, _, done = _arguments(f"{written} ", lengths)
@@ -113,6 +114,7 @@ UNKNOWN = '<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>'
         ('<tool_call>{"name": "add"}</tool_call>', "", [("add", EMPTY, True)], None),
     ],
 )
+@settings(max_examples=25, deadline=None)
 @given(lengths=cuts)
 def test_text_around_calls_is_neither_lost_nor_leaked(
     text: str, shown: str, calls: list[Made], warning: str | None, lengths: list[int]
@@ -132,6 +134,7 @@ def test_no_cut_changes_what_is_read(pieces: list[str], lengths: list[int]) -> N
 
 
 @pytest.mark.parametrize("dialect", dialects(), ids=lambda dialect: dialect.name)
+@settings(max_examples=25, deadline=None)
 @given(text=st.text(alphabet="ab {}[]<>|\n'\"", max_size=40))
 def test_text_without_calls_stays_as_it_is(dialect: Dialect, text: str) -> None:
     if dialect.reads_thoughts:

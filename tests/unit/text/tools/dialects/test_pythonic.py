@@ -80,6 +80,14 @@ def _shown(dialect: Dialect) -> dict[str, st.SearchStrategy[object]]:
     return dict(members if dialect in (LFM2, LLAMA_PYTHONIC, OLMO) else GEMMA_MEMBERS)
 
 
+@pytest.mark.parametrize("space", ["", " ", "\n\n", "  \n "])
+def test_space_before_the_sign_behind_a_name_may_come_in_any_pieces(space: str) -> None:
+    answer = f"[find(words{space}={space}'a', limit{space}={space}3)]"
+    for length in range(1, len(answer) + 1):
+        pieces = [answer[start : start + length] for start in range(0, len(answer), length)]
+        assert read(LLAMA_PYTHONIC.parser(TOOLS), pieces).calls == [Made("find", {"words": "a", "limit": 3})]
+
+
 def test_templates_are_recognised() -> None:
     assert LFM2.recognises(source("LFM2-8B-A1B"))
     assert LFM2.recognises(source("LFM2.5-Instruct"))

@@ -145,9 +145,11 @@ def _keyword(reader: Reader) -> Steps[str | None]:
     word = yield from _word(reader)
     if not word:
         return None
-    spaces = len(reader.rest) - len(reader.rest.lstrip())
-    if (yield from reader.peek(spaces + 1))[spaces:] == "=":
-        reader.take(spaces + 1)
+    while not reader.rest.strip() and not reader.ended:
+        yield
+    behind = reader.rest.lstrip()
+    if behind.startswith("="):
+        reader.take(len(reader.rest) - len(behind) + 1)
         return word
     reader.put_back(word)
     return None
