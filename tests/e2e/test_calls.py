@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,14 @@ async def test_calls_thoughts_and_forms_of_the_bundled_model(generator: Generato
     assert _text(thought).isdigit()
     assert any(isinstance(event, ReasoningDelta) for event in thought)
     assert 0 < _end(thought).usage.reasoning_tokens <= 8 + 3
+
+
+async def test_calls_of_a_model_whose_template_shows_no_tools() -> None:
+    settings = Settings.model_validate({"models": {"chat_template": Path("tests/data/chat_templates/plain-chatml.jinja")}})
+    async with load_app(settings).generator() as generator:
+        for choice in (ToolChoice(), ToolChoice(mode="required", parallel=False)):
+            called = await _answer(generator, "What is the weather in Paris?", tool_choice=choice)
+            assert _end(called).reason == "tool_calls"
+            [(name, arguments)] = _calls(called)
+            assert name == "get_weather"
+            assert set(arguments) == {"city"}
