@@ -16,7 +16,7 @@ from pomona.text.conversation import Fields, Style, message_fields
 from pomona.text.sandbox import FAILURES, LimitReached, Limits, TemplateRefusal, compile_template, free_variables, render
 from pomona.text.special_tokens import Json, read_json
 from pomona.text.styles import find_style
-from pomona.text.tools.teaching import WriteCalls, tool_fields
+from pomona.text.tools.teaching import WriteCalls, spelled_out, tool_fields
 
 NO_OPTIONS: Mapping[str, object] = {}
 RESERVED = frozenset({"messages", "tools", "add_generation_prompt"})
@@ -149,9 +149,20 @@ class _Template:
         if conversation.continue_last_message:
             _mark_end(fields[-1])
             return _cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False))
-        rendered = self._render(fields, tools, conversation.options, answers=True)
+        rendered = self._render_with_tools(fields, tools, conversation.options)
         self._check_complete(rendered, conversation)
         return rendered
+
+    def _render_with_tools(self, fields: list[Fields], tools: list[Fields], options: Mapping[str, object]) -> str:
+        """Some templates fail with schemas that leave out what they look for, so those are spelled out for them."""
+        try:
+            return self._render(fields, tools, options, answers=True)
+        except (TemplateRefusal, LimitReached):
+            raise
+        except FAILURES:
+            if not tools:
+                raise
+            return self._render(fields, spelled_out(tools), options, answers=True)
 
     def _fields(self, conversation: Conversation) -> list[Fields]:
         return message_fields(conversation.messages, self.style, conversation.write_calls, conversation.tools)

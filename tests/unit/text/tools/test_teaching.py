@@ -148,6 +148,24 @@ def test_a_longer_conversation_begins_as_the_shorter_one(name: str) -> None:
     assert all(kept) == (name not in MOVES)
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"type": "object"},
+        {"type": "object", "properties": {"some_word": {"type": "string"}}},
+        {"type": "object", "properties": {"some_word": {"type": ["string", "null"]}}, "required": ["some_word"]},
+        {"type": "object", "properties": {"some_word": {"type": ["null", "array"], "items": {}}, "b": True}},
+        {"type": "object", "properties": {"some_word": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"type": "string"}}},
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_schemas_that_leave_things_out_are_no_reason_to_fail(name: str, parameters: dict[str, object]) -> None:
+    rendered = _render(name, FIRST, tools=[ToolDefinition(name="look_up", parameters=parameters)])
+    assert "look_up" in rendered
+    assert ("some_word" in rendered) == ("some_word" in str(parameters))
+
+
 def test_without_a_form_of_calls_tools_are_refused() -> None:
     plain = ChatTemplate({"default": source("plain-chatml")}, variables={})
     with pytest.raises(UnsupportedField, match="no place for tools"):
