@@ -106,6 +106,9 @@ def test_without_calls_all_text_stays(dialect: Dialect, data: st.DataObject) -> 
 
 
 def _letters(text: str, dialect: Dialect) -> str:
-    for mark in dialect.visible:
-        text = text.replace(mark, "")
+    before = ""
+    while text != before:  # marks taken out of marks leave marks
+        before = text
+        for mark in dialect.visible:
+            text = text.replace(mark, "")
     return re.sub(r"\s", "", text)
