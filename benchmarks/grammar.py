@@ -103,12 +103,12 @@ def _engine(folder: Path, rows: int) -> "Engine":
 
 def _repeat(engine: "Engine", options: argparse.Namespace, repeat: int) -> list[Pair]:
     """One pair of every batch size; which half goes first changes from repeat to repeat. The grammars are compiled beforehand."""
-    _run(engine, _bound(_prompts(options, len(SCHEMAS), -1 - repeat, new_tokens=2)))
+    run(engine, bound(_prompts(options, len(SCHEMAS), -1 - repeat, new_tokens=2)))
     pairs: list[Pair] = []
     for batch in options.batches:
         free = _prompts(options, batch, repeat, new_tokens=options.new_tokens)
-        halves = [free, _bound(free)]
-        speeds = [_run(engine, half) for half in (halves if repeat % 2 else reversed(halves))]
+        halves = [free, bound(free)]
+        speeds = [run(engine, half) for half in (halves if repeat % 2 else reversed(halves))]
         first, second = speeds if repeat % 2 else reversed(speeds)
         pairs.append(Pair(batch=batch, free=first, constrained=second))
         print(f"round {repeat + 1}/{options.repeats}, {batch} rows: {pairs[-1].ratio:.3f}", file=sys.stderr)
@@ -125,7 +125,8 @@ def _prompts(options: argparse.Namespace, batch: int, repeat: int, *, new_tokens
     return [Prompt(id=f"{row}", token_ids=tuple(each), sampling=sampling, max_tokens=new_tokens) for row, each in enumerate(ids)]
 
 
-def _bound(prompts: "list[Prompt]") -> "list[Prompt]":
+def bound(prompts: "list[Prompt]") -> "list[Prompt]":
+    """The same prompts, each with a grammar that has no end; neighbours have different ones."""
     from pomona.core.generation import Grammar
 
     return [replace(prompt, grammar=Grammar(source=_source(row % len(SCHEMAS)))) for row, prompt in enumerate(prompts)]
@@ -137,7 +138,7 @@ def _source(number: int) -> str:
     return LLMatcher.grammar_from_json_schema(json.dumps({"type": "array", "items": item, "minItems": 1000}))
 
 
-def _run(engine: "Engine", prompts: "list[Prompt]") -> float:
+def run(engine: "Engine", prompts: "list[Prompt]") -> float:
     """Tokens per second from the first command to the last token."""
     start, tokens = time.perf_counter(), 0
     for prompt in prompts:
@@ -152,14 +153,14 @@ def _run(engine: "Engine", prompts: "list[Prompt]") -> float:
 
 def _report(pairs: list[Pair], options: argparse.Namespace) -> str:
     machine = f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores"
-    lead = f"{machine}; {options.model.name}, {options.new_tokens} new tokens per row"
-    lines = [
-        f"{lead}, temperature {options.temperature:g}, medians of {options.repeats}; the target is {TARGET}.",
-        "",
-        "| rows | free, tokens/s | constrained, tokens/s | ratio | worst |",
-        "|---:|---:|---:|---:|---:|",
-    ]
-    for batch in options.batches:
+    lead = f"{machine}; {options.model.name}, {options.new_tokens} new tokens per row, temperature {options.temperature:g}"
+    return f"{lead}, medians of {options.repeats}; the target is {TARGET}.\n\n{table(pairs)}"
+
+
+def table(pairs: list[Pair]) -> str:
+    """Medians over all repeats of each batch size."""
+    lines = ["| rows | free, tokens/s | constrained, tokens/s | ratio | worst |", "|---:|---:|---:|---:|---:|"]
+    for batch in dict.fromkeys(pair.batch for pair in pairs):
         own = [pair for pair in pairs if pair.batch == batch]
         free, constrained, ratio = (statistics.median(getattr(pair, name) for pair in own) for name in ("free", "constrained", "ratio"))
         worst = min(pair.ratio for pair in own)
