@@ -132,11 +132,9 @@ async def main() -> None:
     stop.set()
     await serving
     if target:
-        write(
-            target,
-            f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {TOKENS} tokens a stream, microseconds per token, the fastest of {ROUNDS} rounds.",
-            rows,
-        )
+        machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        told = f"{machine}, {TOKENS} tokens a stream; microseconds per token, the fastest of {ROUNDS} rounds."
+        write(target, told, rows)
 
 
 def write(target: Path, told: str, rows: Sequence[str]) -> None:

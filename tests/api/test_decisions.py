@@ -173,7 +173,7 @@ QUESTION = {"type": "predicate", "instructions": "Is so."}
         ),
         ({"input": []}, "input", "at least 1"),
         ({"input": [{"role": "user"}]}, "input[0]", "needs a role and content"),
-        ({"input": [{"type": "function_call_output", "call_id": "9", "output": "x"}]}, "input[0]", "'9'"),
+        ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0]", "call_id"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input[0].content[0]", "no pictures"),
     ],
 )

@@ -69,7 +69,6 @@ BAD_CHATS: list[tuple[dict[str, object], str, str | None, str]] = [
     ({"top_logprobs": 2}, INVALID, "top_logprobs", "needs logprobs to be true"),
     ({"seed": 2**63}, INVALID, "seed", "seed = 9223372036854775808"),
     ({"stream_options": {"include_usage": True}}, INVALID, "stream_options", "only allowed where stream is true"),
-    ({"continue_final_message": True}, INVALID, "continue_final_message", "'user'"),
     ({"tools": [{"type": "function"}]}, UNSUPPORTED, "tools[0]", "'function'"),
     ({"tools": [{"type": "web_search"}]}, UNSUPPORTED, "tools[0]", "'web_search'"),
     ({"tool_choice": "required"}, INVALID, "tool_choice", "needs tools"),

@@ -1,11 +1,15 @@
 """The OpenAPI document is complete and true: schemathesis checks the running gateway against it.
 
-The same with more examples: `pomona serve`, then `schemathesis run http://127.0.0.1:11440/openapi.json --phases fuzzing`.
+The same by hand: `pomona serve`, then `schemathesis run http://127.0.0.1:11440/openapi.json --phases examples,coverage`.
 """
 
+import string
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +26,12 @@ from tests.api.gateway import MODEL, Gateway
 EXAMPLES = 3
 SCHEMA_CHECKS: Any = import_module("schemathesis.specs.openapi.checks")  # its types are not all known
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example)
-RULES_BEYOND_SCHEMAS = {"/v1/responses/input_tokens", "/tokenize", "/v1/tokenize", "/apply-template", "/v1/apply-template"}
-"""Good bodies may be refused here: rules such as "a tool message names its call" cannot be said in JSON Schema. Elsewhere the
-unknown model of a random body is refused first, with 404.
-"""
+RULES_BEYOND_SCHEMAS = {f"{prefix}{path}" for prefix in ("", "/v1") for path in ("/tokenize", "/apply-template", "/decisions")} | {
+    "/v1/chat/completions",
+    "/v1/completions",
+}
+"""Good random bodies may be refused here: rules such as "no two tools have one name" cannot be said in JSON Schema."""
+LETTERS = {letter: 200 + place for place, letter in enumerate(string.ascii_uppercase)} | {"Yes": 300, "No": 301}
 
 
 def operations(gateway: Gateway) -> Iterator[Any]:
@@ -58,6 +64,16 @@ def test_every_operation_keeps_to_its_description(gateway: Gateway) -> None:
     found = [each for operation in operations(gateway) for mode in GenerationMode for each in complaints_of(operation, mode)]
     assert found == []
     assert gateway.generator.running == 0
+
+
+def test_the_command_line_of_schemathesis_finds_nothing(gateway: Gateway, tmp_path: Path) -> None:
+    """Its examples are the document's, its coverage is each field at and beyond its bounds: all reach the model of the examples."""
+    gateway.tokenization.known = LETTERS
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.urls.public}/openapi.json"]
+    options = ["--phases", "examples,coverage", "--seed", "1", "--workers", "2", "--no-color", "--continue-on-failure"]
+    found = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stdout[-5000:]
+    assert "29/29" in found.stdout
 
 
 def test_every_route_is_described(gateway: Gateway) -> None:

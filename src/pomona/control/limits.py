@@ -58,10 +58,14 @@ class Account:
         self._check_concurrency(caller, len(requests))
         tokens = sum(map(self.guess, requests))
         for bucket, amount, unit in ((self._requests, len(requests), "requests"), (self._tokens, tokens, "tokens")):
-            seconds = bucket.wait_seconds(amount, now) if bucket else 0.0
-            if bucket and seconds > 0:
-                text = f"{_name(caller)} may use {bucket.capacity} {unit} a minute, and this needs about {amount:.0f}."
-                raise RateLimited(f"{text} Try again in {seconds:.1f} seconds.", retry_after=seconds)
+            self._check_bucket(caller, bucket, amount, unit, now)
+
+    @staticmethod
+    def _check_bucket(caller: Caller, bucket: Bucket | None, amount: float, unit: str, now: float) -> None:
+        seconds = bucket.wait_seconds(amount, now) if bucket else 0.0
+        if bucket and seconds > 0:
+            text = f"{_name(caller)} may use {bucket.capacity} {unit} a minute, and this needs about {amount:.0f}."
+            raise RateLimited(f"{text} Try again in {seconds:.1f} seconds.", retry_after=seconds)
 
     def _check_concurrency(self, caller: Caller, answers: int) -> None:
         limit = self.allowance.concurrent
@@ -84,6 +88,12 @@ class Account:
         """Take tokens, or give them back where the number is negative."""
         if self._tokens and tokens:
             self._tokens.take(tokens, now)
+
+    def count(self, caller: Caller, now: float) -> None:
+        """Take one request and nothing else."""
+        self._check_bucket(caller, self._requests, 1, "requests", now)
+        if self._requests:
+            self._requests.take(1, now)
 
     def learn(self, written: int) -> None:
         """An answer had this many tokens."""
@@ -112,6 +122,10 @@ class Limiter:
         account, now = self.account(caller), self._clock()
         account.check(caller, requests, now)
         return account.standing(now, requests)
+
+    def count(self, caller: Caller) -> None:
+        """Take one request that has no answer of a model. Raises RateLimited, and has then taken nothing."""
+        self.account(caller).count(caller, self._clock())
 
     def standing(self, caller: Caller) -> Standing:
         """What `caller` may ask for now."""

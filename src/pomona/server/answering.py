@@ -57,3 +57,12 @@ def _check(services: Services, http: Request, call: Call) -> Admission:
     except RateLimited:
         tell(http.scope, limit_headers(services.control.limiter.standing(call.caller), None, shape_of(http.scope)))
         raise
+
+
+def count_request(services: Services, http: Request) -> None:
+    """Count a request that the tokenizer alone answers against the caller's requests a minute. Raises RateLimited."""
+    limiter, caller = services.control.limiter, caller_of(http.scope)
+    try:
+        limiter.count(caller)
+    finally:
+        tell(http.scope, limit_headers(limiter.standing(caller), None, shape_of(http.scope)))

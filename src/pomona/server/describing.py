@@ -23,6 +23,12 @@ _SECURITY_SCHEMES: Mapping[str, Any] = {
 _SECURITY = tuple({name: list[str]()} for name in _SECURITY_SCHEMES)
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 _NULL_OR_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_EVENT: Mapping[str, Any] = {
+    "type": "object",
+    "description": "A server-sent event; there are several, where `stream` is true. `data` is JSON, or the last word `[DONE]`.",
+    "required": ["data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
 _ERRORS: Mapping[int, str] = {
     400: "The request is wrong: the message names the field, the value and what is allowed.",
     401: "No API key was given, or it is not known.",
@@ -86,21 +92,19 @@ def described(
     streams: bool = False,
     errors: Sequence[int] = (),
     shapes: Sequence[Shape] = ("openai",),
-    wrapped: Literal["json", "none"] = "json",
     example: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The `openapi_extra` of a route.
 
-    `body` is what it reads, `answer` what it says (any JSON object where none is given, nothing at all where `wrapped` is none),
+    `body` is what it reads, `answer` what it says (any JSON object where none is given),
     `streams` that it can also say it as server-sent events; `errors` are the statuses it has beyond those that every route has,
     `shapes` the words in which its errors may be told, `example` is a body that works once `document_of` has put in a model's name.
     """
     schemas: dict[str, Any] = {}
-    said: dict[str, Any] = {}
-    if wrapped == "json":
-        said["application/json"] = {"schema": {"type": "object"} if answer is None else _reference(answer, schemas, "serialization")}
+    schema = {"type": "object"} if answer is None else _reference(answer, schemas, "serialization")
+    said: dict[str, Any] = {"application/json": {"schema": schema}}
     if streams:
-        said["text/event-stream"] = {"schema": {"type": "string", "description": "Server-sent events, where `stream` is true."}}
+        said["text/event-stream"] = {"schema": _EVENT}
     statuses = sorted({*_ALWAYS, *errors, *(_WITH_BODY if body else ()), *((529,) if "anthropic" in shapes else ())})
     operation: dict[str, Any] = {
         "responses": {"200": {"description": "The answer.", "content": said}}

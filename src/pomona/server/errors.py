@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pomona.core.errors import (
@@ -94,6 +95,7 @@ _TABLE: Mapping[type[Exception], _Row] = {
     PomonaError: _Row(status=500, type="server_error", anthropic_type="api_error"),
     Exception: _Row(status=500, type="server_error", anthropic_type="api_error"),
 }
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -136,9 +138,10 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return error_response(error, shape)
     asked = f"{request.method} {request.url.path}"
-    allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
+    headers = error.headers
     if error.status_code == 405:
-        message = f"{asked} is not possible; this address takes {allowed}."
+        headers = {"allow": ", ".join(_methods_of(request))}
+        message = f"{asked} is not possible; this address takes {headers['allow']}."
     elif error.status_code == 404:
         example = "/v1/messages" if shape == "anthropic" else "/v1/chat/completions"
         message = f"There is nothing at {asked}. The API begins with /v1, such as POST {example}; /openapi.json lists all."
@@ -146,7 +149,20 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
         message = f"{asked}: {error.detail}"
     row = _TABLE[NotFound] if error.status_code == 404 else _TABLE[InvalidRequest]
     body = _document(shape, message, row, _HTTP_CODES.get(error.status_code, "http_error"), None)
-    return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
+    return Response(body, status_code=error.status_code, headers=headers, media_type="application/json")
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the address of `request` takes, over all of its routes: the router itself looks at one of them only.
+
+    An address of its own, such as /v1/responses/compact, is not taken for the id of something.
+    """
+    described: dict[str, object] | None = request.app.openapi()["paths"].get(request.url.path)
+    if described is not None:
+        return [method.upper() for method in described]
+    routes: list[BaseRoute] = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [method for method, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def outcome(work: Awaitable[None]) -> Exception | None:

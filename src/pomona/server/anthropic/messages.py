@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import pomona
-from pomona.server.answering import begin
+from pomona.server.answering import begin, count_request
 from pomona.server.anthropic.attribution import REMOVED_HEADER
 from pomona.server.anthropic.decode import Call, decode_count, decode_messages
 from pomona.server.anthropic.diagnostics import Lineage, session_of
@@ -63,6 +63,7 @@ class _Messages:
 
     async def count_tokens(self, request: Request) -> dict[str, Any]:
         """What the prompt comes to, and what it came to before edits."""
+        count_request(self._services, request)
         body = await read_body(request, CountTokensRequest)
         card = self._services.directory.find(body.model)
         call = decode_count(body, "count", card, strip_attribution=self._strip)

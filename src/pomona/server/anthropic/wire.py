@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from pomona.server.bodies import WireBody
+from pomona.server.describing_rules import REFUSED, needs, rules, where
 
 MAX_MESSAGES = 100_000
 MAX_STOPS = 8191
@@ -227,8 +228,15 @@ class MessageBody(WireBody):
     output_config: MessageOutputConfig | None = None
 
 
+_OWN_TOOL: JsonObject = {
+    "properties": {"type": {"enum": [None, "custom"]}, "allowed_callers": {"anyOf": [{"type": "null"}, {"contains": {"const": "direct"}}]}}
+}
+
+
 class ToolBody(WireBody):
     """A tool: one of the client's own with its schema, or one that its type names."""
+
+    model_config = ConfigDict(json_schema_extra=rules({"if": _OWN_TOOL, "then": needs("name", {"type": "string"})}))
 
     type: str | None = None
     name: str | None = None
@@ -246,6 +254,8 @@ class ToolBody(WireBody):
 
 class ToolChoiceBody(WireBody):
     """Whether tools are called."""
+
+    model_config = ConfigDict(json_schema_extra=rules(where("type", ["tool"], needs("name"))))
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -327,8 +337,32 @@ class CompactionBody(WireBody):
     instructions: str | None = None
 
 
+_SOMETHING: JsonObject = {
+    "type": "array",
+    "contains": {
+        "anyOf": [
+            {"properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}}, "required": ["type", "text"]},
+            {"properties": {"type": {"const": "tool_result"}, "tool_use_id": {"type": "string"}}, "required": ["type", "tool_use_id"]},
+        ]
+    },
+}
+"""Blocks that say something."""
+
+
 class CountTokensRequest(WireBody):
     """The body of POST /v1/messages/count_tokens."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            needs(
+                "messages", {"contains": {"anyOf": [needs("content", {"type": "string", "minLength": 1}), needs("content", _SOMETHING)]}}
+            ),
+            {
+                "if": needs("tool_choice", needs("type", {"enum": ["any", "tool"]})),
+                "then": needs("tools", {"type": "array", "minItems": 1}),
+            },
+        )
+    )
 
     model: NonEmpty
     messages: list[MessageBody] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -342,7 +376,7 @@ class CountTokensRequest(WireBody):
     metadata: Metadata | None = None
     service_tier: str | None = None
     speed: str | None = None
-    thread: ThreadBody | None = None
+    thread: Annotated[ThreadBody | None, WithJsonSchema(REFUSED)] = None
 
 
 class MessagesRequest(CountTokensRequest):

@@ -6,14 +6,19 @@ are refused where they are decoded. The classes of answers are what the OpenAPI 
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from pomona.server.bodies import WireBody
+from pomona.server.describing_rules import REFUSED, Schema, given, needs, rules, unless, where
 
 MAX_CHOICES = 128
 MAX_STOPS = 16
 Role = Literal["developer", "system", "user", "assistant", "tool", "function"]
 JsonObject = dict[str, Any]
+_FUNCTION, _CUSTOM = (needs(kind, {"type": "object"}) for kind in ("function", "custom"))
+_FILLED: Schema = {"type": "string", "minLength": 1}
+_SOME: Schema = {"type": "array", "minItems": 1}
+_NONE: Schema = {"type": ["array", "null"], "maxItems": 0}
 
 
 def union_of(names: dict[type, str], allowed: str) -> Discriminator:
@@ -28,7 +33,11 @@ def union_of(names: dict[type, str], allowed: str) -> Discriminator:
 class ContentPart(WireBody):
     """A part of a message's content: text or refusal. Pictures, sound and files are refused."""
 
-    type: str
+    model_config = ConfigDict(
+        json_schema_extra=rules(*(where("type", [kind], needs(kind, {"type": "string"})) for kind in ("text", "refusal")))
+    )
+
+    type: str = Field(json_schema_extra={"enum": ["text", "refusal"]})
     text: str | None = None
     refusal: str | None = None
 
@@ -61,8 +70,10 @@ class CustomCall(WireBody):
 class ToolCallBody(WireBody):
     """A call in an earlier assistant message."""
 
+    model_config = ConfigDict(json_schema_extra=rules(where("type", ["custom"], _CUSTOM), unless("type", ["custom"], _FUNCTION)))
+
     id: str
-    type: str = "function"
+    type: str = Field("function", json_schema_extra={"enum": ["function", "custom"]})
     function: FunctionCall | None = None
     custom: CustomCall | None = None
 
@@ -70,7 +81,14 @@ class ToolCallBody(WireBody):
 class MessageBody(WireBody):
     """One turn. Further keys are handed to the chat template."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra=rules(
+            where("role", ["tool"], needs("tool_call_id", _FILLED)),
+            unless("role", ["assistant"], needs("content")),
+            unless("role", ["assistant"], {"properties": {"tool_calls": _NONE, "function_call": REFUSED}}),
+        ),
+    )
 
     role: Role
     content: Content | None = None
@@ -115,7 +133,9 @@ class CustomBody(WireBody):
 class ToolBody(WireBody):
     """A tool that the model may use: of type `function` or `custom`."""
 
-    type: str
+    model_config = ConfigDict(json_schema_extra=rules(where("type", ["custom"], _CUSTOM), where("type", ["function"], _FUNCTION)))
+
+    type: str = Field(json_schema_extra={"enum": ["function", "custom"]})
     function: FunctionBody | None = None
     custom: CustomBody | None = None
 
@@ -138,12 +158,25 @@ class JsonSchemaBody(WireBody):
 class ResponseFormat(WireBody):
     """The form that the answer must have: `text`, `json_object`, `json_schema`, and ours `regex`, `choice`, `lark`, `xml_schema`."""
 
-    type: str
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            where("type", ["json_schema"], needs("json_schema", {"type": "object"})),
+            where("type", ["regex"], needs("pattern", _FILLED)),
+            where("type", ["choice"], needs("choices", _SOME)),
+            where("type", ["lark"], needs("grammar", _FILLED)),
+            where("type", ["xml_schema"], needs("schema", {"type": "object"})),
+        )
+    )
+
+    type: str = Field(json_schema_extra={"enum": ["text", "json_object", "json_schema", "regex", "choice", "lark", "xml_schema"]})
     json_schema: JsonSchemaBody | None = None
     pattern: str | None = Field(None, description="For `regex`: a regular expression that the whole answer matches.")
     choices: list[str] | None = Field(None, description="For `choice`: the answers that there are.")
     grammar: str | None = Field(None, description="For `lark`: a grammar in llguidance's dialect of Lark.")
     schema_: JsonObject | None = Field(None, alias="schema", description="For `xml_schema`: a JSON Schema of the elements.")
+
+
+_STREAMED = given("stream_options", needs("stream", {"const": True}))
 
 
 class SamplingBody(WireBody):
@@ -214,8 +247,20 @@ class ReasoningBody(WireBody):
     exclude: bool | None = Field(None, description="Do not show the thoughts.")
 
 
+_CALLS_FOR_TOOLS = needs("tool_choice", {"anyOf": [{"type": "object"}, {"const": "required"}]})
+
+
 class ChatCompletionRequest(SamplingBody):
     """The body of POST /v1/chat/completions."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            _STREAMED,
+            given("top_logprobs", needs("logprobs", {"const": True}), {"type": "number", "exclusiveMinimum": 0}),
+            {"if": _CALLS_FOR_TOOLS, "then": needs("tools", _SOME)},
+            given("function_call", needs("functions", _SOME), {"type": "object"}),
+        )
+    )
 
     messages: list[MessageBody] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
@@ -240,14 +285,14 @@ class ChatCompletionRequest(SamplingBody):
         | None
     ) = Field(None, description="The old form of `tool_choice`.")
     modalities: list[str] | None = None
-    audio: JsonObject | None = None
+    audio: Annotated[JsonObject | None, WithJsonSchema(REFUSED)] = None
     reasoning_effort: str | None = None
     reasoning: ReasoningBody | None = None
     thinking: ReasoningBody | None = Field(None, description="As `reasoning`.")
     metadata: JsonObject | None = None
     store: bool | None = Field(None, description="Keep the answer, to be listed and retrieved until it is deleted or crowded out.")
     chat_template_kwargs: JsonObject | None = Field(None, description="Further variables for the chat template.")
-    continue_final_message: bool | None = Field(None, description="Go on with the last assistant message rather than answer it.")
+    continue_final_message: bool | None = Field(None, description="Go on with the last message if it is the assistant's.")
 
 
 TokenId = Annotated[int, Field(ge=0)]
@@ -280,6 +325,13 @@ Prompts = Annotated[
 
 class CompletionRequest(SamplingBody):
     """The body of POST /v1/completions."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            _STREAMED,
+            where("max_tokens", [0], needs("echo", {"const": True})),
+        )
+    )
 
     prompt: Prompts
     max_tokens: int | None = Field(None, ge=0, description="16 where nothing is said; 0 only with `echo`.")

@@ -12,6 +12,7 @@ from pomona.core.errors import ModelNotFound
 from pomona.core.generation import GenerateRequest, TokenText
 from pomona.core.ports import RenderedPrompt
 from pomona.core.status import ModelCard
+from pomona.server.answering import count_request
 from pomona.server.bodies import read_body
 from pomona.server.describing import described
 from pomona.server.openai.call import new_id
@@ -55,10 +56,12 @@ def token_routes(services: Services) -> APIRouter:
 
 class _Tokens:
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._directory = services.directory
         self._tokenization = services.tokenization
 
     async def tokenize(self, request: Request) -> Response:
+        count_request(self._services, request)
         body = await read_body(request, TokenizeRequest)
         card = self._card(body.model)
         ids, tokens = await self._tokens(body, card)
@@ -70,11 +73,13 @@ class _Tokens:
         return _json({"count": len(ids), "max_model_len": card.max_context, "tokens": shown, "token_strs": strings})
 
     async def detokenize(self, request: Request) -> Response:
+        count_request(self._services, request)
         body = await read_body(request, DetokenizeRequest)
         text = await self._tokenization.decode(self._card(body.model).id, body.tokens)
         return _json({"prompt": text, "content": text})
 
     async def apply_template(self, request: Request) -> Response:
+        count_request(self._services, request)
         body = await read_body(request, ApplyTemplateRequest)
         card = self._card(body.model)
         rendered = await self._render(body, body.messages, card)
@@ -91,6 +96,8 @@ class _Tokens:
     async def _tokens(self, body: TokenizeRequest, card: ModelCard) -> tuple[list[int], Sequence[TokenText]]:
         """The ids, and the tokens where their texts are wanted."""
         if body.messages is None:
+            if body.tools:
+                _request(body, [MessageBody(role="user", content="")], card)  # checks them
             asked = body.add_special_tokens if body.add_special_tokens is not None else body.add_special
             special = body.prompt is not None if asked is None else asked
             tokens = await self._tokenization.encode(card.id, body.prompt or body.content or "", special_tokens=special)

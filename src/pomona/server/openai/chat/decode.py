@@ -75,9 +75,5 @@ def _logprobs(body: ChatCompletionRequest) -> int | None:
 
 
 def _continues(body: ChatCompletionRequest) -> bool:
-    if body.continue_final_message and body.messages[-1].role != "assistant":
-        raise InvalidRequest(
-            f"continue_final_message needs an assistant message at the end; the last one is of {body.messages[-1].role!r}.",
-            param="continue_final_message",
-        )
-    return bool(body.continue_final_message)
+    """There is something to go on with only where the assistant spoke last; other messages are answered."""
+    return bool(body.continue_final_message) and body.messages[-1].role == "assistant"

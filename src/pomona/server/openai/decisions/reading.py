@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
-from pomona.server.openai.decisions.wire import DecisionRequest, Item, Part, Question
+from pomona.server.openai.decisions.wire import CALLS, DecisionRequest, Item, Part, Question
 
 T = TypeVar("T")
 
@@ -14,8 +14,7 @@ def input_text(body: DecisionRequest) -> str:
     """What is judged, as one text: conversations become transcripts. Raises InvalidRequest and UnsupportedField."""
     if isinstance(body.input, str):
         return body.input
-    calls: set[str] = set()
-    return "\n\n".join(_item(item, f"input[{index}]", calls) for index, item in enumerate(body.input))
+    return "\n\n".join(_item(item, f"input[{index}]") for index, item in enumerate(body.input))
 
 
 def instructions_of(question: Question, index: int) -> str:
@@ -54,19 +53,17 @@ def _line(name: str, description: str | None) -> str:
     return f"{name}: {description}" if description else name
 
 
-def _item(item: Item, path: str, calls: set[str]) -> str:
+def _item(item: Item, path: str) -> str:
+    content, output = (_parts(parts or "", f"{path}.{field}") for field, parts in (("content", item.content), ("output", item.output)))
     if item.type == "message":
         if item.role is None or item.content is None:
             raise InvalidRequest(f"{path} is a message and needs a role and content.", param=path)
-        return f"[{item.role}]\n{_parts(item.content, f'{path}.content')}"
+        return f"[{item.role}]\n{content}"
     if item.call_id is None:
         raise InvalidRequest(f"{path} is of type {item.type!r} and needs a call_id.", param=path)
-    if item.type in {"function_call", "custom_tool_call"}:
-        calls.add(item.call_id)
+    if item.type in CALLS:
         return f"[call of {item.name or 'a tool'}]\n{item.arguments or item.input or ''}"
-    if item.call_id not in calls:
-        raise InvalidRequest(f"{path} answers the call {item.call_id!r}, which does not come before it.", param=path)
-    return f"[result]\n{_parts(item.output or '', f'{path}.output')}"
+    return f"[result]\n{output}"
 
 
 def _parts(parts: str | list[Part], path: str) -> str:

@@ -2,19 +2,32 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import ConfigDict, Field, Tag
 
 from pomona.server.bodies import WireBody
+from pomona.server.describing_rules import needs, rules, unless, where
 from pomona.server.openai.wire import NonEmpty, union_of
 
 MOST_QUESTIONS = 400
 MOST_OPTIONS = 255
+TEXTS = ("input_text", "output_text", "text")
+CALLS = ("function_call", "custom_tool_call")
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
 class Part(WireBody):
     """Text, JSON, or the refusal of an earlier answer. Pictures are refused."""
 
-    type: Literal["input_text", "output_text", "text", "refusal", "input_json", "input_image"]
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            where("type", ["refusal"], needs("refusal", {"type": "string"})),
+            where("type", TEXTS, needs("text", {"type": "string"})),
+        )
+    )
+
+    type: Literal["input_text", "output_text", "text", "refusal", "input_json", "input_image"] = Field(
+        json_schema_extra={"enum": [*TEXTS, "refusal", "input_json"]}
+    )
     text: str | None = None
     refusal: str | None = None
     data: dict[str, Any] | list[dict[str, Any]] | None = None
@@ -28,6 +41,13 @@ Parts = Annotated[
 
 class Item(WireBody):
     """A message, a call of a tool, or what came of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            where("type", [*CALLS, *OUTPUTS], needs("call_id")),
+            unless("type", [*CALLS, *OUTPUTS], {"allOf": [needs("role"), needs("content")]}),
+        )
+    )
 
     type: Literal["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"] = "message"
     role: Literal["user", "developer", "system", "assistant"] | None = None
@@ -55,6 +75,14 @@ class Level(WireBody):
 
 class Question(WireBody):
     """A statement to be judged, a choice to be made, or a score to be given."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            where("type", ["choice"], needs("choices", {"type": "array", "uniqueItems": True})),
+            where("type", ["score"], needs("levels")),
+            {"properties": {"instructions": {"minLength": 1, "pattern": r"\S", "minItems": 1}}},
+        )
+    )
 
     type: Literal["predicate", "choice", "score"]
     instructions: Parts

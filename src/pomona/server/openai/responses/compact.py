@@ -13,7 +13,7 @@ from pomona.core.generation import Finished, GenerateRequest, TextDelta, Usage
 from pomona.core.messages import Message
 from pomona.core.status import ModelCard
 from pomona.server.access.visits import caller_of
-from pomona.server.answering import Events, begin
+from pomona.server.answering import Events, begin, count_request
 from pomona.server.bodies import read_body
 from pomona.server.drain import attend
 from pomona.server.openai.responses.ids import fresh_id
@@ -42,6 +42,7 @@ class Measuring:
     async def count_input_tokens(self, request: Request) -> Response:
         """How many tokens the prompt of a response would have."""
         with self._services.recorder.refusals("responses.input_tokens", "-"):
+            count_request(self._services, request)
             body = await read_body(request, InputTokensRequest)
             card = self._services.directory.find(body.model) if body.model else self._services.directory.models()[0]
             caller = caller_of(request.scope).id

@@ -4,14 +4,21 @@ Every optional field takes null as absent. Fields, items and tools that are not 
 be honoured are refused in `reading/`. Items keep all their fields, because they are given back by `input_items`.
 """
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
 from pomona.server.bodies import WireBody
+from pomona.server.describing_rules import REFUSED, Schema, given, needs, rules, where
 
 MAX_ITEMS = 20_000
 JsonObject = dict[str, Any]
+_SOME: Schema = {"type": "array", "minItems": 1}
+_TEXT: Schema = {"type": "string"}
+_FILLED: Schema = {"type": "string", "minLength": 1}
+_ASKED: Schema = {
+    "anyOf": [needs("input", _TEXT), needs("input", _SOME), needs("instructions", _FILLED), needs("previous_response_id", _FILLED)]
+}
 NonEmpty = Annotated[str, Field(min_length=1)]
 Role = Literal["user", "assistant", "system", "developer"]
 
@@ -288,6 +295,20 @@ _ITEM_TYPES = frozenset(
         "item_reference",
     }
 )
+_PUBLISHED_ITEM: Schema = {
+    "type": "object",
+    "title": "Item",
+    "description": f"An item; one without a type is a message. The fields of these types are checked: {', '.join(sorted(_ITEM_TYPES))}.",
+    "properties": {"type": {"type": ["string", "null"]}},
+    "anyOf": [
+        needs("type", {"type": "string", "minLength": 1}),
+        {
+            "required": ["role", "content"],
+            "properties": {"role": {"enum": list(get_args(Role))}, "content": {"type": "string"}},
+        },
+    ],
+}
+"""Two dozen kinds of items in one union are beyond what tools that read OpenAPI can follow."""
 Item = Annotated[
     Annotated[MessageItem, Tag("<message>")]
     | Annotated[FunctionCallItem, Tag("<function_call>")]
@@ -311,6 +332,7 @@ Item = Annotated[
     | Annotated[ReferenceItem, Tag("<item_reference>")]
     | Annotated[JsonObject, Tag("<other>")],
     _by_type_field(_ITEM_TYPES, "message", "an object that is an item, such as a message"),
+    WithJsonSchema(_PUBLISHED_ITEM),
 ]
 Input = Annotated[
     Annotated[str, Tag("<text>")] | Annotated[list[Item], Field(max_length=MAX_ITEMS), Tag("<items>")],
@@ -356,11 +378,26 @@ class CacheBody(WireBody):
 class ContextBody(WireBody):
     """What a response is made from, for all routes that take it."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {
+                "anyOf": [
+                    needs("input", _TEXT),
+                    needs("input", _SOME),
+                    needs("instructions", _FILLED),
+                    needs("previous_response_id", _FILLED),
+                ]
+            },
+            where("tool_choice", ["required"], needs("tools", _SOME)),
+            given("tool_choice", needs("tools", _SOME), needs("type", {"enum": ["function", "custom"]}) | {"type": "object"}),
+        )
+    )
+
     input: Input | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
     conversation: Any = None
-    prompt: JsonObject | None = None
+    prompt: Annotated[JsonObject | None, WithJsonSchema(REFUSED)] = None
     reasoning: ThinkingBody | None = None
     text: TextBody | None = None
     tools: list[Tool] | None = None
