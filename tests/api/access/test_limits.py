@@ -40,6 +40,10 @@ _, ONE = key_of("one", concurrent=1)
 _, LOW = key_of("low", "low")
 _, HIGH = key_of("high", "high")
 _, FREE = key_of("free")
+COUNTING = {
+    path: ({"model": MODEL, **body}, key_of(path, requests_per_minute=1)[1])
+    for path, body in (("/tokenize", {"prompt": "x"}), ("/v1/messages/count_tokens", CHAT), ("/v1/responses/input_tokens", {"input": "x"}))
+}
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +277,11 @@ def test_one_connection_too_many_is_told_so(gateway: Gateway) -> None:
     gateway.wait_until(lambda: gateway.generator.running == 0)
     gateway.generator.script = answer("fine")
     assert ask(gateway).status_code == 200
+
+
+@pytest.mark.parametrize("path", COUNTING)
+def test_counting_tokens_is_a_request_too(gateway: Gateway, path: str) -> None:
+    body, key = COUNTING[path]
+    first, second = (gateway.http().post(path, json=body, headers={"x-api-key": key}) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert int(second.headers["retry-after"]) >= 1
