@@ -1,4 +1,7 @@
-"""From the bytes of a request to a checked pydantic model, with errors that name field, value and what is allowed."""
+"""From the bytes of a request to a checked pydantic model, with errors that name field, value and what is allowed.
+
+`rules` and what goes into it tell, in the OpenAPI document, what decoders refuse beyond types.
+"""
 
 import json
 import re
@@ -16,6 +19,10 @@ from pomona.server.errors import ClientLeft, UnsupportedMediaType, error_respons
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary) (?=should)")
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARACTERS = 80
+Schema = dict[str, Any]
+REFUSED: Schema = {"type": "null"}
+"""What is published of a field that is known but can only be null here."""
+_IS_SET: Schema = {"not": {"type": "null"}}
 
 
 class WireBody(BaseModel):
@@ -28,6 +35,31 @@ class WireBody(BaseModel):
 
 
 Body = TypeVar("Body", bound=WireBody)
+
+
+def rules(*each: Schema) -> Schema:
+    """The `json_schema_extra` of a model for which each of these holds."""
+    return {"allOf": list(each)}
+
+
+def needs(field: str, schema: Schema | None = None) -> Schema:
+    """The field is there, and as in `schema`, or at least not null."""
+    return {"required": [field], "properties": {field: schema or _IS_SET}}
+
+
+def where(field: str, values: Sequence[object], then: Schema) -> Schema:
+    """If `field` is one of `values`, `then` holds."""
+    return {"if": needs(field, {"enum": list(values)}), "then": then}
+
+
+def unless(field: str, values: Sequence[object], then: Schema) -> Schema:
+    """If `field` is none of `values`, `then` holds."""
+    return {"if": needs(field, {"enum": list(values)}), "else": then}
+
+
+def given(field: str, then: Schema, schema: Schema | None = None) -> Schema:
+    """If `field` is there and as in `schema`, or at least not null, `then` holds."""
+    return {"if": needs(field, schema), "then": then}
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:

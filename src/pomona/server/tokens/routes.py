@@ -97,7 +97,7 @@ class _Tokens:
         """The ids, and the tokens where their texts are wanted."""
         if body.messages is None:
             if body.tools:
-                _request(body, [MessageBody(role="user", content="")], card)  # checks them
+                _request(body, [MessageBody.model_validate({"role": "user", "content": ""})], card)  # checks them
             asked = body.add_special_tokens if body.add_special_tokens is not None else body.add_special
             special = body.prompt is not None if asked is None else asked
             tokens = await self._tokenization.encode(card.id, body.prompt or body.content or "", special_tokens=special)

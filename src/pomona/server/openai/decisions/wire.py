@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Tag
 
-from pomona.server.bodies import WireBody
-from pomona.server.describing_rules import needs, rules, unless, where
+from pomona.server.bodies import WireBody, needs, rules, unless, where
 from pomona.server.openai.wire import NonEmpty, union_of
 
 MOST_QUESTIONS = 400
