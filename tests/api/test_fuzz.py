@@ -162,6 +162,12 @@ REAL: Mapping[str, Mapping[str, object]] = {
     "/tokenize": {"messages": [{"role": "user", "content": "x"}], "with_pieces": True, "tools": CHAT["tools"]},
     "/detokenize": {"tokens": [1, 2]},
     "/apply-template": {"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"a": 1}},
+    "/v1/tokenize": {"prompt": "x", "add_special_tokens": True, "return_token_strs": True},
+    "/v1/detokenize": {"model": MODEL, "tokens": [1, 2]},
+    "/v1/apply-template": {"messages": [{"role": "user", "content": "x"}], "tools": CHAT["tools"]},
+    "/v1/responses/compact": {"model": MODEL, "input": [{"role": "user", "content": "x"}], "instructions": "y"},
+    "/v1/responses/resp_unknown/cancel": {"reason": "x"},
+    "/v1/chat/completions/chatcmpl-unknown": {"metadata": {"a": "b"}},
 }
 VALUES: tuple[object, ...] = (
     *json.loads('[null, true, 0, -1, 1180591620717411303424, 0.5, 1e308, "", "x", [], [null], [[]], {}, {"type": "x"}, {"": {}}]'),
