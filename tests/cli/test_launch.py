@@ -58,6 +58,12 @@ def test_without_a_server_the_plan_is_for_one_of_our_own(pomona: Pomona) -> None
     assert plan["environment"] == {"POMONA_API_KEY": "pomona"}
 
 
+def test_the_key_of_the_settings_is_given_to_the_client(pomona: Pomona) -> None:
+    plan = json.loads(pomona("launch", "--json", "--set", "server.port=1", "--set", "access.key=pomona_sk_x", "codex").stdout)
+
+    assert plan["environment"] == {"POMONA_API_KEY": "pomona_sk_x"}
+
+
 def test_the_clients_are_listed(pomona: Pomona, installed: Path) -> None:
     rows = {row["client"]: row["installed"] for row in json.loads(pomona("launch", "--json").stdout)}
 

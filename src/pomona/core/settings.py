@@ -117,7 +117,7 @@ class AccessSettings(Section):
 
     insecure: bool = Field(default=False, description="Serve without API keys on addresses that other machines can reach.")
     keys_file: Path | None = Field(default=None, description="File of API keys (hashed); unset: keys.json in the user's data folder.")
-    key: str | None = Field(default=None, description="API key that `chat` and `generate` send to a server.")
+    key: str | None = Field(default=None, description="API key that `chat`, `generate` and `launch` send to a server.")
     allowed_origins: tuple[str, ...] = Field(
         default=("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"),
         description='Web pages that may call the API from a browser (CORS), by origin: * stands for any port or name, ["*"] for all pages.',

@@ -102,13 +102,14 @@ async def _launch(client: "Client", wish: "Wish", arguments: Sequence[str], comp
 def _wish(invocation: Invocation, url: str | None, api_key: str | None) -> "Wish":
     from pomona.ops.launch.target import Wish
 
-    server = invocation.settings(log_level="warning").settings.server
+    settings = invocation.settings(log_level="warning").settings
+    server = settings.server
     asked = invocation.overrides.get("models.default")
     return Wish(
         url=url.rstrip("/").removesuffix("/v1") if url else None,
         local_url=f"http://{server.host}:{server.port}",
         model=None if asked is None else str(asked),
-        api_key=api_key,
+        api_key=api_key or settings.access.key,
         options=invocation.as_options(),
     )
 
