@@ -63,8 +63,8 @@ def test_codex_runs_a_command_and_finds_its_first_turn_in_the_cache(terminal: Te
 
     done = [line["item"] for line in lines if line["type"] == "item.completed"]
     [command] = [item for item in done if item["type"] == "command_execution"]
-    assert "Paris" in command["command"]  # which is what the bundled model takes for a command
-    assert command["exit_code"] == 127
+    assert command["exit_code"] == 127  # no machine has what the bundled model takes for a command
+    assert "metadata" not in json.dumps(done)  # Codex complains of models that it is told nothing of
     assert lines[-1]["type"] == "turn.completed"
     assert lines[-1]["usage"]["cached_input_tokens"] > 0
 

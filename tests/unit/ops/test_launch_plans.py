@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,14 @@ def test_codex_reads_short_instructions_from_a_file_that_is_there() -> None:
 
     assert codex_settings(given)["model_instructions_file"] == "/somewhere/instructions.md"
     assert given.files["instructions.md"].strip()
+
+
+def test_codex_is_told_what_the_server_says_of_the_model() -> None:
+    entry = {"slug": MODEL, "context_window": 40_000}
+    given = CLIENTS["codex"].plan(replace(target(), codex_entry=entry), ()).placed("/somewhere")
+
+    assert codex_settings(given)["model_catalog_json"] == "/somewhere/models.json"
+    assert json.loads(given.files["models.json"]) == {"models": [entry]}
 
 
 def test_opencode_gets_its_configuration_in_one_variable() -> None:

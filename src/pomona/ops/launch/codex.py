@@ -24,6 +24,9 @@ def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
     if target.max_context is not None:
         settings["model_context_window"] = target.max_context
     files: dict[str, str] = {}
+    if target.codex_entry is not None:
+        files["models.json"] = json.dumps({"models": [target.codex_entry]})
+        settings["model_catalog_json"] = "{folder}/models.json"
     if target.compact:
         files["instructions.md"] = SHORT_INSTRUCTIONS + "\n"
         settings |= {

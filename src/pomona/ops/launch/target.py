@@ -51,7 +51,7 @@ async def _ask(url: str, wish: Wish) -> Target | None:
     """What `url` serves; None where nobody answers there, or not with the wished model, and another server may be tried."""
     key = wish.api_key or ANY_KEY
     try:
-        models = await _models(url, key)
+        listed = await _list(url, key)
     except Unauthenticated:
         raise Unauthenticated(
             f"The server at {url} asks for an API key. Give one with --api-key or POMONA_API_KEY; `pomona keys:create` makes one."
@@ -60,16 +60,19 @@ async def _ask(url: str, wish: Wish) -> Target | None:
         if wish.url:
             raise
         return None
+    models = cast("list[dict[str, Any]]", listed["data"])
     found = next((model for model in models if wish.model in (None, model["id"])), None)
     if found is None and wish.url:
         names = ", ".join(repr(model["id"]) for model in models) or "none"
         raise ModelNotFound(f"The server at {url} does not serve {wish.model!r}. It serves: {names}.", param="model")
     if found is None:
         return None
-    return Target(url=url, model=str(found["id"]), max_context=found.get("max_context"), api_key=key)
+    entries = cast("list[dict[str, object]]", listed.get("models", []))
+    entry = next((each for each in entries if each.get("slug") == found["id"]), None)
+    return Target(url=url, model=str(found["id"]), max_context=found.get("max_context"), api_key=key, codex_entry=entry)
 
 
-async def _models(url: str, key: str) -> list[dict[str, Any]]:
+async def _list(url: str, key: str) -> dict[str, Any]:
     async with httpx.AsyncClient(trust_env=False, timeout=LOOK_SECONDS) as client:
         try:
             response = await client.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
@@ -77,4 +80,4 @@ async def _models(url: str, key: str) -> list[dict[str, Any]]:
             raise NotReady(f"No server answers at {url}. Start one with `pomona serve`, or leave --url out.") from None
     if response.status_code != 200:
         raise error_from(response.content, response.status_code)
-    return cast("list[dict[str, Any]]", response.json()["data"])
+    return cast("dict[str, Any]", response.json())
