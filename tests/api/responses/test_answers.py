@@ -6,6 +6,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from openai import APIError, BadRequestError, InternalServerError, NotFoundError
+from openai.types.responses import ResponseCompletedEvent, ResponseIncompleteEvent
 from pydantic import BaseModel
 
 from pomona.core.errors import ContextOverflow, EngineFailed, InvalidRequest, RateLimited
@@ -361,7 +362,7 @@ def final(gateway: Gateway, stream: bool, **fields: object) -> dict[str, Any]:
         return post(gateway, **fields).json()
     events = gateway.openai().responses.create(model=MODEL, input="x", stream=True, extra_body=fields)
     *_, last = events
-    assert last.type == "response.completed" or last.type == "response.incomplete"  # noqa: PLR1714 (pyright narrows by ==)
+    assert isinstance(last, ResponseCompletedEvent | ResponseIncompleteEvent)
     return last.response.to_dict()
 
 

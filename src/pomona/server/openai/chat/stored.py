@@ -13,6 +13,7 @@ from pomona.server.access.visits import caller_of
 from pomona.server.bodies import WireBody, read_body
 from pomona.server.describing import described
 from pomona.server.openai.chat.store import ChatStore, Kept
+from pomona.server.openai.pages import page
 from pomona.server.openai.wire import ChatCompletion, ChatCompletionRequest, MessageBody
 
 PATH = "/v1/chat/completions"
@@ -122,20 +123,9 @@ def _message(message: MessageBody, message_id: str) -> dict[str, object]:
 
 
 def _page(documents: Sequence[Mapping[str, object]], after: str | None, limit: int, order: Order) -> dict[str, object]:
-    ordered = list(documents) if order == "asc" else list(documents)[::-1]
-    start = 0
-    if after is not None:
-        start = next((place + 1 for place, each in enumerate(ordered) if each["id"] == after), -1)
-        if start < 0:
-            raise NotFound(f"after = {after!r} is not in this list. Use the last_id of the page before.", param="after")
-    page = ordered[start : start + limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": start + limit < len(ordered),
-    }
+    ordered = documents if order == "asc" else documents[::-1]
+    missing = NotFound(f"after = {after!r} is not in this list. Use the last_id of the page before.", param="after")
+    return page(ordered, after=after, limit=limit, missing=missing)
 
 
 def _json(document: object) -> Response:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from pomona.core.errors import InvalidRequest, NotFound
 from pomona.server.access.visits import caller_of
+from pomona.server.openai.pages import page
 from pomona.server.openai.responses.background import Jobs
 from pomona.server.openai.responses.create import follow
 from pomona.server.openai.responses.reading.context import to_json
@@ -79,29 +80,14 @@ class Keeping:
         else:
             items = cast("list[dict[str, Any]]", msgspec.json.decode(self._find(caller, response_id).input))
         ordered = items if order == "asc" else items[::-1]
-        return _json(to_json(_page(ordered, limit, after)))
+        missing = InvalidRequest(f"after = {after!r} is not the id of an item of this response.", param="after")
+        return _json(to_json(page(ordered, after=after, limit=limit, missing=missing)))
 
     def _find(self, caller: str, response_id: str) -> StoredResponse:
         found = self._store.find(caller, response_id)
         if found is None or found.id != response_id:
             raise _unknown(response_id)
         return found
-
-
-def _page(items: Sequence[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
-    begin = 0
-    if after is not None:
-        begin = next((index + 1 for index, item in enumerate(items) if item["id"] == after), -1)
-        if begin < 0:
-            raise InvalidRequest(f"after = {after!r} is not the id of an item of this response.", param="after")
-    page = items[begin : begin + limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": begin + limit < len(items),
-    }
 
 
 def _unknown(response_id: str) -> NotFound:
