@@ -76,6 +76,7 @@ def test_the_clients_are_listed(pomona: Pomona, installed: Path) -> None:
     ("arguments", "part"),
     [
         (("launch", "nope"), "'nope' is no client that Pomona can launch. Choose one of claude, codex"),
+        (("launch", "claud"), "'claud' is no client that Pomona can launch. Did you mean 'claude'? Choose"),
         (("launch", "claude"), "Install it: npm install -g @anthropic-ai/claude-code"),
         (("launch", "--url", "http://127.0.0.1:1", "--print", "claude"), "No server answers at http://127.0.0.1:1"),
     ],

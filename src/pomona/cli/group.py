@@ -35,7 +35,7 @@ class Listing:
 
 TALK, MODELS, KEYS, CARE, MEASURE = "Serve and talk", "Models", "API keys", "Settings and health", "Measure"
 BUILT_IN: Mapping[str, Listing] = {
-    "serve": Listing(TALK, "Serve a model with OpenAI-compatible endpoints."),
+    "serve": Listing(TALK, "Serve a model to OpenAI's and Anthropic's clients."),
     "chat": Listing(TALK, "Talk with a model in the terminal."),
     "generate": Listing(TALK, "Answer one prompt and exit."),
     "launch": Listing(TALK, "Start a coding agent on the model of this machine."),

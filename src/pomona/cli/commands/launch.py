@@ -1,6 +1,7 @@
 """`pomona launch`: start a coding agent on the model of this machine."""
 
 import asyncio
+import difflib
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,9 @@ class ClientName(click.ParamType[str]):
         from pomona.ops.launch.catalog import CLIENTS
 
         if value not in CLIENTS:
-            self.fail(f"{value!r} is no client that Pomona can launch. Choose one of {', '.join(CLIENTS)}.", param, ctx)
+            close = difflib.get_close_matches(str(value), CLIENTS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            self.fail(f"{value!r} is no client that Pomona can launch.{hint} Choose one of {', '.join(CLIENTS)}.", param, ctx)
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":

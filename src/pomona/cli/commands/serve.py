@@ -47,7 +47,7 @@ class Size(click.ParamType[int]):
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write url, admin_url, pid and model here when ready.")
 @click.pass_context
 def serve(context: click.Context, ready_file: Path | None) -> None:
-    """Serve a model with OpenAI-compatible endpoints until Ctrl-C.
+    """Serve a model to OpenAI's and Anthropic's clients until Ctrl-C.
 
     \b
       pomona serve
