@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -169,6 +170,17 @@ REAL: Mapping[str, Mapping[str, object]] = {
     "/v1/responses/resp_unknown/cancel": {"reason": "x"},
     "/v1/chat/completions/chatcmpl-unknown": {"metadata": {"a": "b"}},
 }
+CLIENTS = Path(__file__).parents[1] / "data" / "client_bodies"
+WIRES = {"claude": "/v1/messages", "codex": "/v1/responses", "opencode": "/v1/chat/completions"}
+"""By the first word of the file; other clients send chats."""
+SENT = [
+    *REAL.items(),
+    *(
+        (WIRES.get(path.stem.partition("_")[0], "/v1/chat/completions"), {**json.loads(path.read_text(encoding="utf-8")), "model": MODEL})
+        for path in sorted(CLIENTS.glob("*.json"))
+    ),
+]
+"""The bodies above, and those that real clients send."""
 VALUES: tuple[object, ...] = (
     *json.loads('[null, true, 0, -1, 1180591620717411303424, 0.5, 1e308, "", "x", [], [null], [[]], {}, {"type": "x"}, {"": {}}]'),
     "\0",
@@ -196,8 +208,8 @@ def mutated(chance: random.Random, body: Mapping[str, object]) -> bytes:
 
 async def test_mutated_bodies_of_all_endpoints_break_nothing(gateway: Gateway) -> None:
     chance = random.Random(20261121)
-    names = list(REAL)
-    bodies = [(path := names[number % len(names)], mutated(chance, REAL[path])) for number in range(MUTATIONS)]
+    chosen = (SENT[number % len(SENT)] for number in range(MUTATIONS))
+    bodies = [(path, mutated(chance, body)) for path, body in chosen]
     broken: list[str] = []
     statuses: Counter[int] = Counter()
 
@@ -208,7 +220,7 @@ async def test_mutated_bodies_of_all_endpoints_break_nothing(gateway: Gateway) -
             broken.append(f"{response.status_code} {path} {raw[:600]!r} {response.text[:300]}")
 
     async with httpx.AsyncClient(base_url=gateway.urls.public, timeout=20) as client:
-        for path, raw in [*((path, json.dumps(body).encode()) for path, body in REAL.items()), *bodies]:
+        for path, raw in [*((path, json.dumps(body).encode()) for path, body in SENT), *bodies]:
             await send(client, path, raw)
     assert broken == []
     assert statuses[200] > MUTATIONS / 20
