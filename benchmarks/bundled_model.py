@@ -23,7 +23,7 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from pomona.models.expansion import expand_to_float32
+from pomona.models.cpu.expansion import expand_to_float32
 
 # mlx-lm and transformers have no complete types.
 library = cast("Any", importlib.import_module("mlx_lm.utils"))

@@ -146,7 +146,7 @@ def _load_with_mlx_lm(folder: Path) -> Any:
 
 def _load_with_pomona(folder: Path) -> Any:
     from pomona.core.settings import ModelsSettings
-    from pomona.models.blas import prepare_blas
+    from pomona.models.cpu.blas import prepare_blas
 
     report = prepare_blas("auto", Path.home() / ".cache" / "pomona" / "blas")
     if report.warning:

@@ -85,7 +85,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _engine(folder: Path, rows: int) -> "Engine":
     """The BLAS comes first: MLX keeps the one that it finds when it is imported."""
     from pomona.app import cache_folder
-    from pomona.models.blas import prepare_blas
+    from pomona.models.cpu.blas import prepare_blas
     from pomona.models.device import needs_blas
 
     if needs_blas("auto"):

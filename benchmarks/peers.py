@@ -157,7 +157,7 @@ def main() -> None:
 def prepare_blas(mode: str) -> None:
     """Put a fast BLAS under MLX where `mode` says so; the shim that Pomona compiles goes where Pomona would put it."""
     from pomona.app import cache_folder
-    from pomona.models.blas import BlasMode, prepare_blas
+    from pomona.models.cpu.blas import BlasMode, prepare_blas
 
     report = prepare_blas(cast("BlasMode", mode), cache_folder())
     if report.warning:
@@ -169,7 +169,7 @@ def prepare_folders(source: Path, target: Path) -> None:
     shipped, expanded = target / "shipped", target / "float32"
     shutil.copytree(source, shipped)
     _never_end(shipped)
-    from pomona.models.expansion import expand_to_float32
+    from pomona.models.cpu.expansion import expand_to_float32
 
     library = cast("Any", importlib.import_module("mlx_lm.utils"))
     module, config = library.load_model(shipped)

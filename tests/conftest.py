@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.models.blas import prepare_blas
+from pomona.models.cpu.blas import prepare_blas
 
 # Suites that need more than a plain machine; pyproject.toml says what. Ask for one with -m NAME.
 SUITES = ("gpu", "mac", "network", "torch", "soak", "clients")

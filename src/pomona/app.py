@@ -12,11 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.core.generation import SamplingParams
 from pomona.core.ports import Generator, Tokenization
 from pomona.core.settings import LoadedSettings, Settings, load_settings
 from pomona.core.status import ModelFacts
@@ -24,9 +22,7 @@ from pomona.core.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from pomona.control.key_usage import UsageBook
-    from pomona.fleet.client import EngineClient
     from pomona.fleet.directory import ServedModel
-    from pomona.fleet.generator import Words
     from pomona.fleet.supervisor import Supervisor
     from pomona.models.references import ResolvedModel
     from pomona.server.serving import Urls
@@ -172,47 +168,17 @@ async def _usage_book(settings: Settings) -> "AsyncGenerator[UsageBook]":
 async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGenerator[_Fleet]:
     """The default model's engine, started but not loaded yet, and the text side in front of it."""
     from pomona.fleet.directory import ServedModel, served_names
-    from pomona.fleet.endpoint import sweep_endpoints
-    from pomona.fleet.generator import ModelGenerator, RoutingGenerator
-    from pomona.fleet.sampling_defaults import sampling_defaults
-    from pomona.fleet.supervisor import Supervisor
-    from pomona.fleet.tokenization import ModelTokenization, RoutingTokenization
+    from pomona.fleet.generator import RoutingGenerator
+    from pomona.fleet.process.endpoint import sweep_endpoints
+    from pomona.fleet.resident import Workshop, open_resident
+    from pomona.fleet.tokenization import RoutingTokenization
 
     sweep_endpoints()
-    spawn = partial(_spawn, settings, model)
     with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
-        async with Supervisor(model.id, spawn, settings.fleet, places=settings.engine.max_rows + settings.engine.max_waiting) as engine:
-            words = await asyncio.get_running_loop().run_in_executor(pool, _load_words, settings, model)
+        workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=settings, pool=pool)
+        async with open_resident(model, workshop) as resident:
             names = served_names(model, settings.models)
-            generator = RoutingGenerator(dict.fromkeys(names, ModelGenerator(words, engine, pool)))
-            defaults = sampling_defaults(model.path) if settings.models.use_generation_config else SamplingParams()
-            served = ServedModel(model, names, engine, defaults, settings.models.stands_in_for)
-            tokenization = RoutingTokenization(dict.fromkeys(names, ModelTokenization(words, pool)))
-            yield _Fleet(engine=engine, generator=generator, tokenization=tokenization, served=served)
-
-
-def _spawn(settings: Settings, model: "ResolvedModel") -> "EngineClient":
-    from pomona.engine.protocol import Launch
-    from pomona.fleet.client import EngineClient
-
-    launch = partial(
-        Launch,
-        model=model.id,
-        folder=model.path,
-        cache_folder=cache_folder(),
-        heartbeat_seconds=settings.fleet.heartbeat_seconds,
-        engine=settings.engine,
-        models=settings.models,
-        logging=settings.logging,
-    )
-    return EngineClient(ENGINE_COMMAND, lambda address: launch(address=address), settings.fleet)
-
-
-def _load_words(settings: Settings, model: "ResolvedModel") -> "Words":
-    from pomona.fleet.generator import Words
-    from pomona.text.templates import load_chat_template
-    from pomona.text.tokenizer_loading import load_tokenizer
-
-    tokenizer = load_tokenizer(model.path)
-    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.models.chat_template)
-    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.models.constrain_tool_calls)
+            generator = RoutingGenerator(dict.fromkeys(names, resident.generator))
+            served = ServedModel(model, names, resident.engine, resident.sampling_defaults, settings.models.stands_in_for)
+            tokenization = RoutingTokenization(dict.fromkeys(names, resident.tokenization))
+            yield _Fleet(engine=resident.engine, generator=generator, tokenization=tokenization, served=served)

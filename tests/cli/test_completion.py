@@ -32,8 +32,8 @@ def test_a_script_and_how_to_install_it(pomona: Pomona, shell: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("pomona models:li", "list"),
-        ("pomona mo", "models:list models:show"),
+        ("pomona keys:li", "list"),
+        ("pomona li", "list"),
         ("pomona serve --adm", "--admin-port"),
         ("pomona completion:show f", "fish"),
         ("pomona generate --dev", "--device"),

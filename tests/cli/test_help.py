@@ -65,9 +65,8 @@ def test_version(pomona: Pomona) -> None:
     [
         (["srve"], "'serve'"),
         (["generat"], "'generate'"),
-        (["models"], "'models:list' or 'models:show'"),
-        (["models", "list"], "pomona models:list"),
-        (["bench", "engine"], "pomona bench:engine"),
+        (["bench"], "'bench:serve' or 'bench:engine'"),
+        (["keys", "list"], "pomona keys:list"),
         (["xyzzy"], "pomona --help"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`models:list` and `models:show` tell what is on this machine."""
+"""`list` and `show` tell what is on this machine."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def folder(home: Path) -> Path:
 
 
 def test_the_bundled_model_is_listed_as_the_default(pomona: Pomona) -> None:
-    (entry,) = json.loads(pomona("models:list", "--json").stdout)
+    (entry,) = json.loads(pomona("list", "--json").stdout)
 
     assert (entry["id"], entry["kind"], entry["default"], entry["problem"]) == ("pomona-tiny", "bundled", True, None)
     assert entry["parameters"] > 10**6
@@ -30,7 +30,7 @@ def test_the_bundled_model_is_listed_as_the_default(pomona: Pomona) -> None:
 
 
 def test_the_table_has_a_row_per_model_and_tells_what_is_broken(pomona: Pomona, folder: Path) -> None:
-    result = pomona("models:list", "--set", f"models.folders={json.dumps([str(folder)])}", "--set", "models.aliases.tales=stories")
+    result = pomona("list", "--set", f"models.folders={json.dumps([str(folder)])}", "--set", "models.aliases.tales=stories")
 
     assert result.exit_code == 0
     rows = [line.split()[0] for line in result.stdout.splitlines()[1:]]
@@ -42,27 +42,27 @@ def test_the_table_has_a_row_per_model_and_tells_what_is_broken(pomona: Pomona, 
 
 
 def test_one_model_is_shown(pomona: Pomona) -> None:
-    lines = dict(line.split("  ", 1) for line in pomona("models:show").stdout.splitlines())
+    lines = dict(line.split("  ", 1) for line in pomona("show").stdout.splitlines())
 
     assert lines["model        ".strip()].strip() == "pomona-tiny"
     assert lines["context"].strip().endswith("tokens")
 
 
 def test_a_folder_is_shown_as_json(pomona: Pomona, folder: Path) -> None:
-    entry = json.loads(pomona("models:show", str(folder / "stories"), "--json").stdout)
+    entry = json.loads(pomona("show", str(folder / "stories"), "--json").stdout)
 
     assert (entry["kind"], entry["model_type"], entry["max_context"]) == ("folder", "llama", 512)
 
 
 def test_a_broken_model_is_shown_with_its_problem(pomona: Pomona, folder: Path) -> None:
-    result = pomona("models:show", str(folder / "broken"))
+    result = pomona("show", str(folder / "broken"))
 
     assert result.exit_code == 1
     assert "no-such-type" in result.stdout
 
 
 def test_a_model_that_is_nowhere(pomona: Pomona) -> None:
-    result = pomona("models:show", "pomona-tyni")
+    result = pomona("show", "pomona-tyni")
 
     assert result.exit_code == 66
     assert "'pomona-tiny'" in result.stderr

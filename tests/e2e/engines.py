@@ -11,7 +11,7 @@ from pomona.core.generation import Prompt, SamplingParams, TokenStep
 from pomona.core.ports import TokenSource
 from pomona.core.settings import EngineSettings, FleetSettings, LoggingSettings, ModelsSettings
 from pomona.engine.protocol import Launch
-from pomona.fleet.client import EngineClient
+from pomona.fleet.process.client import EngineClient
 from pomona.fleet.supervisor import Supervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))

@@ -14,8 +14,8 @@ import pytest
 
 from pomona.core.errors import Cancelled, ContextOverflow, EngineFailed, ModelUnusable
 from pomona.core.settings import FleetSettings
-from pomona.fleet.client import EngineClient
-from pomona.fleet.endpoint import PREFIX
+from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.endpoint import PREFIX
 from tests.e2e.counting_engine import ABORT, CRASH, HANG, REFUSE
 from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, prompt, read, spawn, started, until
 

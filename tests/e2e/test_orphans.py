@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pomona.engine.process.host import EXIT_GATEWAY_GONE
-from pomona.fleet.endpoint import PREFIX
+from pomona.fleet.process.endpoint import PREFIX
 from tests.e2e.engines import COMMAND, PATIENCE_SECONDS, launch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 
 from pomona.core.errors import Cancelled, EngineFailed, ModelUnusable, NotReady, Overloaded
 from pomona.core.settings import FleetSettings
-from pomona.fleet.client import EngineClient
+from pomona.fleet.process.client import EngineClient
 from pomona.fleet.supervisor import Supervisor
 from tests.e2e.counting_engine import ABORT, HANG
 from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, launch, prompt, read, spawn, supervised, until

@@ -74,7 +74,7 @@ def setting_option(*names: str, setting: str, **attributes: object) -> Callable[
 
 def model_option(function: Decorated) -> Decorated:
     """`--model`: sets `models.default`."""
-    text = "Model to use: a name from `pomona models:list`, a folder, or a Hugging Face repository in the local cache."
+    text = "Model to use: a name from `pomona list`, a folder, or a Hugging Face repository in the local cache."
     return setting_option("-m", "--model", setting="models.default", metavar="NAME", help=text)(function)
 
 

@@ -199,7 +199,7 @@ class Stay:
 def _prompt_guess(request: GenerateRequest) -> int:
     if request.token_ids is not None:
         return len(request.token_ids)
-    characters = len(request.text or "") + sum(len(part.text) for message in request.messages or () for part in message.content)
+    characters = len(request.text or "") + sum(len(message.text) for message in request.messages or ())
     return characters // _CHARACTERS_PER_TOKEN
 
 

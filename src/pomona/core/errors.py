@@ -3,9 +3,13 @@
 PomonaError
 ├── InvalidRequest          the caller can mend it: a field, a type, a value
 │   ├── ContextOverflow     prompt and answer do not fit into the model's context
+│   ├── PictureRefused      a picture that cannot be read, is too large, or lies where it must not be fetched from
 │   └── UnsupportedField    a field that this model or server cannot honour
 ├── ModelNotFound           no model of that name
 ├── ModelUnusable           a model is there but cannot be loaded: names the file and the reason
+│   └── AdapterUnusable     an adapter is broken or does not fit its model
+├── DoesNotFit              a model needs more memory or disk than this machine can give
+├── HubFailed               the model hub, or the way to it, failed
 ├── ConfigurationError      a setting is wrong: names where it was set
 ├── Unauthenticated         no API key, or one that is not known
 ├── Forbidden               a known key that may not do this
@@ -51,6 +55,12 @@ class ContextOverflow(InvalidRequest):
         self.limit = limit
 
 
+class PictureRefused(InvalidRequest):
+    """A picture cannot be read, is larger than allowed, or lies where it must not be fetched from."""
+
+    code = "invalid_image"
+
+
 class UnsupportedField(InvalidRequest):
     """A field is known but cannot be honoured here."""
 
@@ -67,6 +77,29 @@ class ModelUnusable(PomonaError):
     """A model folder is broken or of an architecture that cannot be loaded."""
 
     code = "model_unusable"
+
+
+class AdapterUnusable(ModelUnusable):
+    """An adapter folder is broken, or made for another model."""
+
+    code = "adapter_unusable"
+
+
+class DoesNotFit(PomonaError):
+    """Memory or disk is too small, whatever else is given up: `required_bytes` of `available_bytes`."""
+
+    code = "does_not_fit"
+
+    def __init__(self, message: str, *, required_bytes: int = 0, available_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.required_bytes = required_bytes
+        self.available_bytes = available_bytes
+
+
+class HubFailed(PomonaError):
+    """The model hub cannot be reached, answers nonsense, or refuses for now."""
+
+    code = "hub_failed"
 
 
 class ConfigurationError(PomonaError):

@@ -114,6 +114,8 @@ class GenerateRequest:
     priority: Priority = "normal"
     caller: str = ""
     """Who asks: the id of an API key, empty where no key is needed. Limits and fairness go by it."""
+    keep_alive_seconds: float | None = None
+    """How long the model is to stay loaded after this answer; 0: not at all, negative: for ever; None: as set for the model."""
     session: str = ""
     """What the client says its conversation is, such as `prompt_cache_key`: for cache diagnostics and retries."""
 
@@ -147,6 +149,22 @@ class ReasoningLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPicture:
+    """A picture as an engine takes it. Its features stand for those of the prompt's tokens [start, start + length) that are the
+    model's picture token; others among them, such as the marks between its rows, are embedded like text.
+    """
+
+    start: int
+    length: int
+    digest: bytes
+    """16 bytes over pixels and size: equal digests mean equal features."""
+    pixels: bytes
+    """(height, width, 3), 8 bits, RGB, rows from the top, already of the size that the model's vision part asks for."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A request in ids: all that an engine needs to know of it."""
 
@@ -160,6 +178,10 @@ class Prompt:
     reasoning_limit: ReasoningLimit | None = None
     prompt_logprobs: int | None = None
     priority: Priority = "normal"
+    adapter: str | None = None
+    """Folder of the LoRA adapter to answer with; None: the model as it is. The engine loads it on first use."""
+    pictures: tuple[PromptPicture, ...] = ()
+    """In the order of their places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +204,10 @@ class TokenStep:
     """Prompt tokens that the prefix cache spared."""
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """One for each prompt token but the first, on the first step, where they were asked for."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed ahead for this step."""
+    accepted_tokens: int = 0
+    """Those among them that were right."""
     failure: PomonaError | None = None
     """Why the row was lost, in place of a finish reason. Only within the engine's process: readers of streams get it raised."""
 
@@ -195,6 +221,12 @@ class Usage:
     completion_tokens: int = 0
     """Thoughts and calls included."""
     reasoning_tokens: int = 0
+    picture_tokens: int = 0
+    """Prompt tokens that stand for pictures."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed ahead by speculation."""
+    accepted_tokens: int = 0
+    """Guesses that were right."""
 
     @property
     def total_tokens(self) -> int:

@@ -15,6 +15,23 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PicturePart:
+    """A picture, or the pages of a PDF, inside a message: where it is, or what it is. Exactly one of `url` and `data` is given.
+
+    `url` is `data:`, `http:`, `https:` or `file:`; nothing has been fetched, decoded or checked yet. `param` is the field that it came
+    from, for errors.
+    """
+
+    url: str | None = None
+    data: bytes | None = None
+    detail: Literal["auto", "low", "high"] = "auto"
+    param: str = "messages"
+
+
+Part = TextPart | PicturePart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """A call that an assistant message made. `arguments` is the JSON text as the model wrote it."""
 
@@ -28,7 +45,7 @@ class Message:
     """One turn. `content` is never None: a turn that only calls tools has no parts."""
 
     role: Role
-    content: tuple[TextPart, ...] = ()
+    content: tuple[Part, ...] = ()
     name: str | None = None
     reasoning: str = ""
     """What an assistant thought before it answered. Templates that keep thoughts show it; others leave it out."""
@@ -39,7 +56,12 @@ class Message:
     @property
     def text(self) -> str:
         """All text parts joined, as most chat templates want them."""
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def pictures(self) -> tuple[PicturePart, ...]:
+        """All pictures, in order."""
+        return tuple(part for part in self.content if isinstance(part, PicturePart))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

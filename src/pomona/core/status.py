@@ -6,6 +6,12 @@ from typing import Literal
 from pomona.core.generation import SamplingParams
 
 EngineState = Literal["loading", "ready", "failed", "restarting"]
+Task = Literal["generate", "embed", "rerank"]
+"""What a model does: writes text, makes vectors of texts, or scores documents against a query."""
+ResidencyState = Literal["unloaded", "waiting", "loading", "ready", "unloading", "failed"]
+"""`waiting`: to be loaded as soon as another model has gone."""
+GuardLevel = Literal["safe", "caution", "warning", "critical", "emergency"]
+Fit = Literal["fits", "tight", "no"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +23,11 @@ class ModelCard:
     owned_by: str
     max_context: int | None = None
     loaded: bool = False
+    task: Task = "generate"
+    vision: bool = False
+    """It takes pictures."""
+    parent: str | None = None
+    """The model that this adapter or alias stands on."""
     sampling_defaults: SamplingParams = field(default_factory=SamplingParams)
     """What holds for the fields that a request leaves open."""
 
@@ -62,3 +73,76 @@ class EngineReport:
     counters: EngineCounters = EngineCounters()
     facts: ModelFacts | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """What a model is expected to need, in bytes; corrected by what was measured when it was loaded before."""
+
+    weights: int
+    kv: int
+    activations: int
+    """Peak of what one step needs beside weights and keys and values."""
+    process: int = 0
+    """The interpreter and libraries of its engine process."""
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.weights + self.kv + self.activations + self.process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One model that can be asked for, loaded or not. Times are Unix seconds."""
+
+    id: str
+    source: Literal["bundled", "folder", "hub", "adapter"]
+    path: str
+    task: Task = "generate"
+    vision: bool = False
+    state: ResidencyState = "unloaded"
+    aliases: tuple[str, ...] = ()
+    parent: str | None = None
+    """The model that an adapter stands on."""
+    registered_by: str | None = None
+    """Who registered it by the admin API; None where it was found on disk."""
+    pinned: bool = False
+    keep_alive_seconds: float | None = None
+    """As in force for it; None: for ever."""
+    expires_at: float | None = None
+    """When it is unloaded if nobody asks for it; None while it is not loaded, busy, pinned or kept for ever."""
+    active_requests: int = 0
+    waiting_requests: int = 0
+    """Those that wait until it is loaded."""
+    last_used_at: float | None = None
+    loaded_at: float | None = None
+    load_seconds: float | None = None
+    plan: MemoryPlan | None = None
+    measured_bytes: int | None = None
+    """Memory of its engine process at its largest, device memory included."""
+    problem: str | None = None
+    """Why it cannot be loaded, or could not be the last time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReport:
+    """The memory of this machine and what models may use of it, in bytes."""
+
+    total: int
+    free: int
+    """What can be had without swapping."""
+    budget: int
+    planned: int
+    """Of all models that are loaded or being loaded."""
+    guard: GuardLevel
+    guard_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadReport:
+    """What unloading a model gave back."""
+
+    id: str
+    freed_bytes: int
+    seconds: float

@@ -12,6 +12,7 @@ from pomona.core.generation import (
     Grammar,
     Priority,
     Prompt,
+    PromptPicture,
     ReasoningLimit,
     SamplingParams,
     TokenLogprobs,
@@ -60,6 +61,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
     reasoning_limit: ReasoningLimit | None = None
     prompt_logprobs: int | None = None
     priority: Priority = "normal"
+    adapter: str | None = None
+    pictures: tuple[PromptPicture, ...] = ()
 
     @classmethod
     def of(cls, prompt: Prompt) -> "Add":
@@ -75,6 +78,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
             reasoning_limit=prompt.reasoning_limit,
             prompt_logprobs=prompt.prompt_logprobs,
             priority=prompt.priority,
+            adapter=prompt.adapter,
+            pictures=prompt.pictures,
             **sampling,
         )
 
@@ -90,6 +95,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
             reasoning_limit=self.reasoning_limit,
             prompt_logprobs=self.prompt_logprobs,
             priority=self.priority,
+            adapter=self.adapter,
+            pictures=self.pictures,
         )
 
 
@@ -165,12 +172,15 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     logprobs: list[tuple[float, list[tuple[int, float]]]] = []
     """Per token: its log-probability and the most likely (token id, log-probability) pairs."""
     prompt_logprobs: list[tuple[float, list[tuple[int, float]]]] = []
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @classmethod
     def of(cls, prompt_id: str, step: TokenStep) -> "Row":
         """One entry of what `Engine.step` returns, as it crosses the border."""
         logprobs, of_prompt = [[(each.logprob, list(each.top)) for each in given] for given in (step.logprobs, step.prompt_logprobs)]
-        return cls(prompt_id, list(step.token_ids), step.finish_reason, step.cached_tokens, logprobs, of_prompt)
+        ids, drafted, accepted = list(step.token_ids), step.drafted_tokens, step.accepted_tokens
+        return cls(prompt_id, ids, step.finish_reason, step.cached_tokens, logprobs, of_prompt, drafted, accepted)
 
     def token_logprobs(self) -> tuple[TokenLogprobs, ...]:
         """`logprobs` as the types of `core.generation`."""

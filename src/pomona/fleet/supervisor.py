@@ -13,7 +13,7 @@ from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
 from pomona.core.telemetry import get_logger
 from pomona.engine.protocol import Ready, Stats
-from pomona.fleet.client import EngineClient
+from pomona.fleet.process.client import EngineClient
 
 LONGEST_PAUSE_SECONDS = 30.0
 log = get_logger(__name__)

@@ -13,10 +13,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
+from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
+from pomona.models.cpu.rotary import share_rotary_tables
 from pomona.models.device import Device
-from pomona.models.expansion import expand_to_float32, flat_parameters
 from pomona.models.references import ResolvedModel
-from pomona.models.rotary import share_rotary_tables
 from pomona.models.validation import FolderFacts, inspect_folder
 
 # mlx-lm and mlx.utils have no complete types.

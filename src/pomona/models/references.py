@@ -22,7 +22,7 @@ ModelKind = Literal["bundled", "folder", "hub"]
 _REFERENCE = re.compile(r"(?P<name>[^@+]+)(@(?P<revision>[^@+]+))?(\+(?P<adapter>[^@+]+))?")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _ADVICE = (
-    "`pomona models:list` shows every model that is here. Others: the path of a folder with config.json and *.safetensors, "
+    "`pomona list` shows every model that is here. Others: the path of a folder with config.json and *.safetensors, "
     "or a Hugging Face repository in the local cache (`hf download ORGANISATION/NAME` puts one there)."
 )
 

@@ -91,7 +91,7 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
     fields: Fields = {**message.extra, "role": role}
     drops_text = bool(message.tool_calls) and (not message.text or not style.text_beside_calls)
     if not drops_text:
-        fields["content"] = [{"type": "text", "text": part.text} for part in message.content] if role in style.parts else message.text
+        fields["content"] = _parts(message) if role in style.parts else message.text
     elif style.empty != "absent":
         fields["content"] = None if style.empty == "null" else ""
     if message.reasoning and message.role == "assistant" and style.thoughts:
@@ -104,6 +104,10 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
     if message.tool_call_id:
         fields["tool_call_id"] = _call_id(message.tool_call_id, style)
     return fields
+
+
+def _parts(message: Message) -> list[Fields]:
+    return [{"type": "text", "text": part.text} for part in message.content if isinstance(part, TextPart)]
 
 
 def _add_thought(fields: Fields, message: Message, style: Style) -> None:

@@ -11,8 +11,8 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelsSettings
+from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
 from pomona.models.device import Device, use_device
-from pomona.models.expansion import expand_to_float32, flat_parameters
 from pomona.models.loading import LoadedModel, load
 from pomona.models.references import resolve
 from tests.unit.models.folders import STORIES, WEIGHTS, change_json, copy_stories, split_weights, write_weights

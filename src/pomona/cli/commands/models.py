@@ -1,4 +1,4 @@
-"""`pomona models:list` and `pomona models:show`."""
+"""`pomona list` and `pomona show`."""
 
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def list_models(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show_model(context: click.Context, name: str | None, as_json: bool) -> None:
-    """Show what is known of NAME: an alias, a name from models:list, a folder, or a repository in the Hugging Face cache.
+    """Show what is known of NAME: an alias, a name from `pomona list`, a folder, or a repository in the Hugging Face cache.
 
     Without NAME, the default model.
     """

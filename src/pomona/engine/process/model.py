@@ -2,7 +2,7 @@
 
 from pomona.engine.process.host import Loaded
 from pomona.engine.protocol import Launch, Ready, Stats
-from pomona.models.blas import prepare_blas
+from pomona.models.cpu.blas import prepare_blas
 from pomona.models.device import needs_blas, use_device
 from pomona.models.references import ResolvedModel
 

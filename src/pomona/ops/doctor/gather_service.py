@@ -9,7 +9,7 @@ import httpx
 import psutil
 
 from pomona.core.settings import ServerSettings
-from pomona.fleet.endpoint import Endpoint
+from pomona.fleet.process.endpoint import Endpoint
 from pomona.ops.doctor.facts import Port, ServiceFacts
 
 ENGINE_MODULE = "pomona.engine.process"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import cast
 
 from pomona.core.errors import PomonaError
-from pomona.models.blas import BlasMode, prepare_blas
+from pomona.models.cpu.blas import BlasMode, prepare_blas
+from pomona.models.cpu.product_speed import product_gigaflops
 from pomona.models.device import DeviceChoice, needs_blas, use_device
-from pomona.models.product_speed import product_gigaflops
 
 
 def probe(wanted: dict[str, str]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pomona.models.blas import prepare_blas
+from pomona.models.cpu.blas import prepare_blas
 from tests.unit.models.folders import ROOT
 
 LINUX = sys.platform == "linux"
@@ -17,7 +17,7 @@ LINUX = sys.platform == "linux"
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from pomona.models.blas import prepare_blas
+from pomona.models.cpu.blas import prepare_blas
 mode, cache, compilers, early = sys.argv[1:5]
 if early == "mlx first":
     import mlx.core
@@ -39,7 +39,7 @@ big = mx.array(random.standard_normal((4, 2048), np.float32)) @ mx.array(random.
 assert bool(mx.isfinite(big).all())
 
 # Which library holds the function that MLX's import slot points to now?
-import pomona.models.slots as slots
+import pomona.models.cpu.slots as slots
 class Info(ctypes.Structure):
     _fields_ = [("file", ctypes.c_char_p), ("base", ctypes.c_void_p), ("name", ctypes.c_char_p), ("address", ctypes.c_void_p)]
 path = Path(importlib.util.find_spec("mlx").submodule_search_locations[0]) / "lib" / "libmlx.so"

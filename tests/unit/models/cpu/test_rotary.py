@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mlx_lm.models import rope_utils
 
-from pomona.models.rotary import TableRoPE, share_rotary_tables
+from pomona.models.cpu.rotary import TableRoPE, share_rotary_tables
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"dims": 16},

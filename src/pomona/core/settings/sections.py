@@ -1,25 +1,12 @@
-"""One tree of settings, a section per package, and where each value came from.
+"""Every setting: a section per package, each field typed, bounded and described."""
 
-Order, strongest first: command line > environment (`POMONA_SECTION__FIELD`) > project file (`pomona.toml`, `pomona.yaml`)
-> user file (`~/.config/pomona/config.toml`) > profile > defaults. Read once, in `pomona.app`; nothing else reads the environment.
-"""
-
-import json
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pomona.core.errors import ConfigurationError
 from pomona.core.generation import Priority
 
-PROJECT_FILES = ("pomona.toml", "pomona.yaml", "pomona.yml")
-ENVIRONMENT_PREFIX = "POMONA_"
-Tree = dict[str, object]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -64,6 +51,20 @@ class EngineSettings(Section):
     recurrent_snapshot_bytes: int = Field(
         default=2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes."
     )
+    speculation: Literal["auto", "lookup", "draft", "off"] = Field(
+        default="auto",
+        description="Guess tokens ahead and check them in one pass; the text does not change. lookup: from the prompt, draft: by a small "
+        "model, auto: by a draft model where the model has one, else by lookup, as long as it pays.",
+    )
+    speculation_tokens: int = Field(default=4, ge=1, le=16, description="Most tokens that are guessed ahead for a row in one step.")
+    adapter_bytes: int = Field(
+        default=2**30, ge=0, description="Memory for LoRA adapters in one engine, in bytes; the least recently used go first."
+    )
+    picture_cache_bytes: int = Field(
+        default=2**28,
+        ge=0,
+        description="Memory for what the vision part made of pictures, in bytes; a repeated picture is not computed again.",
+    )
 
 
 class FleetSettings(Section):
@@ -81,6 +82,23 @@ class FleetSettings(Section):
     reader_high_water: int = Field(default=512, ge=8, le=100_000, description="Unread tokens after which a slow reader's row is paused.")
 
 
+class ModelOverrides(Section):
+    """What differs for one model from the settings for all. Unset fields leave the general setting in force."""
+
+    pin: bool = Field(default=False, description="Load at the start and never unload for others or when idle.")
+    preload: bool = Field(default=False, description="Load and warm up at the start; `/ready` waits for it.")
+    keep_alive_seconds: float | None = Field(
+        default=None, ge=-1, description="Stay loaded this long after the last request; 0: unload at once, -1: for ever."
+    )
+    max_context: int | None = Field(default=None, ge=16, description="As engine.max_context.")
+    kv_cache_bytes: int | None = Field(default=None, ge=4096, description="As engine.kv_cache_bytes.")
+    kv_bits: Literal[4, 8] | None = Field(default=None, description="As engine.kv_bits.")
+    draft: str | None = Field(
+        default=None, description="A small model of the same vocabulary that drafts for this one; see engine.speculation."
+    )
+    chat_template: Path | None = Field(default=None, description="Chat template (a Jinja file) instead of the one in the model's folder.")
+
+
 class ModelsSettings(Section):
     """Which model is served, and where models are looked for."""
 
@@ -91,6 +109,17 @@ class ModelsSettings(Section):
         description="Patterns of names, such as those that Claude Code and Codex ask for, that mean the default model.",
     )
     folders: tuple[Path, ...] = Field(default=(), description="Folders whose subfolders are models.")
+    adapter_folders: tuple[Path, ...] = Field(
+        default=(), description="Folders whose subfolders are LoRA adapters, asked for as MODEL+NAME."
+    )
+    adapters: dict[str, Path] = Field(default_factory=dict, description="LoRA adapters by name: name = folder, asked for as MODEL+NAME.")
+    serve_all: bool = Field(
+        default=True,
+        description="Requests may name any model on this machine, and it is loaded when asked for; false: the default model only.",
+    )
+    overrides: dict[str, ModelOverrides] = Field(
+        default_factory=dict, description='What differs for one model, by its name or alias: [models.overrides."NAME"].'
+    )
     device: Literal["auto", "metal", "cuda", "cpu"] = Field(default="auto", description="Where the model runs.")
     blas: Literal["auto", "system", "bundled", "off"] = Field(
         default="auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."
@@ -110,6 +139,80 @@ class ModelsSettings(Section):
     chat_template: Path | None = Field(
         default=None, description="Chat template (a Jinja file) for the default model; unset: the one in the model's folder."
     )
+
+
+class HubSettings(Section):
+    """The model hub (Hugging Face, or a mirror that speaks its protocol)."""
+
+    endpoint: str | None = Field(
+        default=None, description="Address of the hub or a mirror; unset: HF_ENDPOINT, else https://huggingface.co."
+    )
+    token: str | None = Field(
+        default=None, description="Token for gated and private repositories; unset: HF_TOKEN, else the one of `hf auth login`."
+    )
+    offline: bool = Field(default=False, description="Never ask the hub: only what is on this machine is used.")
+    workers: int = Field(default=4, ge=1, le=32, description="Files that are downloaded at a time.")
+    retries: int = Field(default=5, ge=0, le=100, description="A download that breaks is taken up again this often, where it stopped.")
+    timeout_seconds: float = Field(default=30.0, gt=0, le=3600, description="A hub that is silent this long counts as gone.")
+    registry_file: Path | None = Field(
+        default=None, description="File of registered models, aliases and pins; unset: models.json in the user's data folder."
+    )
+    converted_folder: Path | None = Field(
+        default=None, description="Where models go that were quantised or converted here; unset: `models` in the user's data folder."
+    )
+
+
+class ResidencySettings(Section):
+    """Which models are in memory at a time, and for how long."""
+
+    memory_bytes: int | None = Field(
+        default=None, ge=2**20, description="Budget of all loaded models together, in bytes; unset: a share of this machine's memory."
+    )
+    memory_share: float = Field(default=0.8, gt=0, le=0.95, description="Share of memory for models where `memory_bytes` is unset.")
+    max_models: int = Field(default=8, ge=1, le=256, description="Most models that are loaded at a time.")
+    keep_alive_seconds: float | None = Field(
+        default=None,
+        ge=-1,
+        description="A model stays loaded this long after its last request; 0: unload at once, -1: for ever; unset: by memory, 600 from "
+        "64 GB, 300 from 24 GB, else 180. The default model stays.",
+    )
+    preload: tuple[str, ...] = Field(default=(), description="Models to load and warm up at the start; `/ready` waits for them.")
+    load_wait_seconds: float = Field(
+        default=600.0, gt=0, le=86400, description="A request that needs a model loaded waits at most this long, then gets 503."
+    )
+    guard: bool = Field(default=True, description="Watch free memory and act before the system runs out of it.")
+    guard_levels: tuple[float, float, float, float] = Field(
+        default=(3.0, 2.0, 1.0, 0.5),
+        description="Free memory in GB (2**30) below which the guard is at caution, warning, critical and emergency.",
+    )
+
+
+class PicturesSettings(Section):
+    """Pictures in requests."""
+
+    max_count: int = Field(default=5, ge=0, le=1000, description="Most pictures in one request.")
+    max_bytes: int = Field(default=10 * 2**20, ge=1024, le=2**30, description="Largest picture, as sent, in bytes.")
+    max_pixels: int = Field(default=50_000_000, ge=1024, le=2**31, description="Largest picture, in pixels.")
+    max_side: int | None = Field(
+        default=None,
+        ge=28,
+        description="Longer sides are scaled down to this many pixels; unset: by memory, 1024 from 64 GB, 768 from 32 GB, else 512.",
+    )
+    max_pdf_pages: int = Field(default=5, ge=0, le=1000, description="Most pages of a PDF that become pictures; 0: PDFs are refused.")
+    fetch: bool = Field(default=True, description="Load pictures from http(s) addresses of the public internet.")
+    fetch_private: tuple[str, ...] = Field(
+        default=(), description="Hosts or networks (10.0.0.0/8) of the private net that pictures may be loaded from."
+    )
+    fetch_seconds: float = Field(default=10.0, gt=0, le=600, description="Longest time for loading one picture.")
+    folders: tuple[Path, ...] = Field(default=(), description="Folders whose files may be named by file: addresses; none by default.")
+
+
+class VectorsSettings(Section):
+    """Embeddings and reranking."""
+
+    batch_tokens: int = Field(default=8192, ge=64, le=2**20, description="Most tokens in one pass, padding included.")
+    max_inputs: int = Field(default=2048, ge=1, le=100_000, description="Most texts in one request.")
+    max_documents: int = Field(default=1000, ge=1, le=100_000, description="Most documents in one rerank request.")
 
 
 class AccessSettings(Section):
@@ -193,133 +296,12 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     fleet: FleetSettings = FleetSettings()
     models: ModelsSettings = ModelsSettings()
+    hub: HubSettings = HubSettings()
+    residency: ResidencySettings = ResidencySettings()
+    pictures: PicturesSettings = PicturesSettings()
+    vectors: VectorsSettings = VectorsSettings()
     access: AccessSettings = AccessSettings()
     limits: LimitsSettings = LimitsSettings()
     anthropic: AnthropicSettings = AnthropicSettings()
     responses: ResponsesSettings = ResponsesSettings()
     logging: LoggingSettings = LoggingSettings()
-
-
-PROFILES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "development": {"logging": {"level": "debug"}},
-    "production": {"logging": {"format": "json"}, "server": {"shutdown_grace_seconds": 30.0}},
-    "test": {"server": {"port": 0, "admin_port": 0}, "logging": {"level": "warning"}},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedSettings:
-    """The settings and, per dotted name, where each value that is not a default came from."""
-
-    settings: Settings
-    origins: Mapping[str, str]
-
-    def origin(self, name: str) -> str:
-        """Where the value of `section.field` came from."""
-        return self.origins.get(name, "default")
-
-
-def load_settings(
-    *,
-    command_line: Mapping[str, object],
-    environment: Mapping[str, str],
-    project_folder: Path,
-    user_file: Path,
-    profile: str | None = None,
-) -> LoadedSettings:
-    """Merge all sources. `command_line` maps dotted names to values. Raises ConfigurationError naming value and origin."""
-    merged: Tree = {}
-    origins: dict[str, str] = {}
-    for origin, tree in _sources(command_line, environment, project_folder, user_file, profile):
-        _merge(merged, tree, origins, origin)
-    try:
-        return LoadedSettings(settings=Settings.model_validate(merged), origins=origins)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error, origins)) from None
-
-
-def _sources(
-    command_line: Mapping[str, object],
-    environment: Mapping[str, str],
-    project_folder: Path,
-    user_file: Path,
-    profile: str | None,
-) -> list[tuple[str, Tree]]:
-    """(origin, tree) pairs, weakest first."""
-    sources: list[tuple[str, Tree]] = []
-    profile = profile or environment.get("POMONA_PROFILE")
-    if profile:
-        if profile not in PROFILES:
-            raise ConfigurationError(f"There is no profile {profile!r}. Choose one of {', '.join(PROFILES)}.")
-        sources.append((f"profile {profile}", cast("Tree", PROFILES[profile])))
-    project_files = [project_folder / name for name in PROJECT_FILES]
-    for path in (user_file, *project_files):
-        if path.is_file():
-            sources.append((str(path), _read_file(path)))
-    sources += [(f"environment {name}", tree) for name, tree in _read_environment(environment)]
-    sources.append(("command line", _nest(command_line)))
-    return sources
-
-
-def _read_file(path: Path) -> Tree:
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text) or {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"The settings file {str(path)!r} cannot be read: {error}. Mend or remove it.") from None
-    if not isinstance(tree, dict):
-        raise ConfigurationError(f"The settings file {str(path)!r} must hold sections, such as [server]; it holds a {type(tree).__name__}.")
-    return cast("Tree", tree)
-
-
-def _read_environment(environment: Mapping[str, str]) -> list[tuple[str, Tree]]:
-    """Variables named POMONA_SECTION__FIELD, each as a tree of one value."""
-    found: list[tuple[str, Tree]] = []
-    for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            found.append((name, _nest({dotted: parse_value(text)})))
-    return found
-
-
-def parse_value(text: str) -> object:
-    """JSON where it is JSON (lists, objects, null), else the text itself; pydantic turns text into numbers."""
-    if text[:1] in "[{" or text == "null":
-        try:
-            return cast("object", json.loads(text))
-        except ValueError:
-            return text
-    return text
-
-
-def _nest(dotted: Mapping[str, object]) -> Tree:
-    tree: Tree = {}
-    for name, value in dotted.items():
-        *parents, leaf = name.split(".")
-        here = tree
-        for parent in parents:
-            here = cast("Tree", here.setdefault(parent, {}))
-        here[leaf] = value
-    return tree
-
-
-def _merge(into: Tree, tree: Mapping[str, object], origins: dict[str, str], origin: str, path: str = "") -> None:
-    for key, value in tree.items():
-        name = f"{path}{key}"
-        if isinstance(value, dict) and isinstance(into.setdefault(key, {}), dict):
-            _merge(cast("Tree", into[key]), cast("Tree", value), origins, origin, f"{name}.")
-        else:
-            into[key] = value
-            origins[name] = origin
-
-
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    lines: list[str] = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        origin = origins.get(name) or next((origin for leaf, origin in origins.items() if leaf.startswith(f"{name}.")), "defaults")
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"There is no setting {name!r} (from {origin}). `pomona config:show` lists all settings.")
-        else:
-            lines.append(f"Setting {name} = {problem['input']!r} (from {origin}): {problem['msg']}.")
-    return "\n".join(lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.fleet.endpoint import LONGEST_PATH, PREFIX, Endpoint, sweep_endpoints
+from pomona.fleet.process.endpoint import LONGEST_PATH, PREFIX, Endpoint, sweep_endpoints
 
 
 def folders(parent: Path) -> list[Path]:

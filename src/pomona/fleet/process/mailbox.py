@@ -72,4 +72,6 @@ def _merge(rows: list[Row]) -> TokenStep:
         finish_reason=rows[-1].finish_reason,
         cached_tokens=max(row.cached_tokens for row in rows),
         prompt_logprobs=tuple(each for row in rows if row.prompt_logprobs for each in row.prompt_token_logprobs()),
+        drafted_tokens=sum(row.drafted_tokens for row in rows),
+        accepted_tokens=sum(row.accepted_tokens for row in rows),
     )

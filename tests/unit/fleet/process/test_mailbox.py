@@ -5,7 +5,7 @@ import pytest
 from pomona.core.errors import EngineFailed
 from pomona.core.generation import TokenLogprobs, TokenStep
 from pomona.engine.protocol import Row
-from pomona.fleet.mailbox import Mailbox
+from pomona.fleet.process.mailbox import Mailbox
 
 
 class Calls:

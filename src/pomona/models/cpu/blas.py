@@ -22,8 +22,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from pomona.models.cpu.slots import point_import_at
 from pomona.models.device import usable_cores
-from pomona.models.slots import point_import_at
 
 BlasMode = Literal["auto", "system", "bundled", "off"]
 BlasKind = Literal["system", "bundled", "off", "missing", "late", "platform"]
@@ -152,7 +152,7 @@ def _wait_passively() -> None:
 
 def _compiled_shim(cache_folder: Path, compilers: Iterable[str]) -> Path | None:
     """The shim for this source and processor, from the cache or compiled now; None where no compiler works."""
-    source = files("pomona.models").joinpath("sgemm.c").read_bytes()
+    source = files("pomona.models.cpu").joinpath("sgemm.c").read_bytes()
     key = hashlib.sha256(source + _processor().encode()).hexdigest()[:16]
     target = cache_folder / f"pomona-sgemm-{key}.so"
     if _loads(target):

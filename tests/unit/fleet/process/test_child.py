@@ -1,6 +1,6 @@
 import pytest
 
-from pomona.fleet.child import describe_exit
+from pomona.fleet.process.child import describe_exit
 
 
 @pytest.mark.parametrize(

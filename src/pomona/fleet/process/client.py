@@ -26,10 +26,10 @@ from pomona.engine.protocol import (
     Step,
     ToGateway,
 )
-from pomona.fleet.child import Child, describe_exit
-from pomona.fleet.endpoint import Endpoint
-from pomona.fleet.link import Link
-from pomona.fleet.mailbox import Mailbox
+from pomona.fleet.process.child import Child, describe_exit
+from pomona.fleet.process.endpoint import Endpoint
+from pomona.fleet.process.link import Link
+from pomona.fleet.process.mailbox import Mailbox
 
 LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""

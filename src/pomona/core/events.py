@@ -1,0 +1,219 @@
+"""What happens to models and answers, for everybody who wants to watch: the admin API, the Python engine, logs.
+
+The eight events and seventeen codes are those of mlx-serving's engine, by name, so that programs written for it find them here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from collections.abc import Generator as SyncGenerator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pomona.core.errors import (
+    AdapterUnusable,
+    Cancelled,
+    ConfigurationError,
+    EngineFailed,
+    HubFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnusable,
+    NotReady,
+    Overloaded,
+    PomonaError,
+    TimedOut,
+    UnsupportedField,
+)
+
+EventName = Literal[
+    "model:loaded",
+    "model:unloaded",
+    "model:invalidated",
+    "generation:started",
+    "generation:token",
+    "generation:completed",
+    "error",
+    "runtime:status",
+]
+RuntimeCode = Literal[
+    "ParseError",
+    "InvalidRequest",
+    "MethodNotFound",
+    "InvalidParams",
+    "ValidationError",
+    "InternalError",
+    "ServerError",
+    "ModelLoadError",
+    "GenerationError",
+    "TokenizerError",
+    "GuidanceError",
+    "ModelNotLoaded",
+    "RuntimeError",
+    "TransportError",
+    "Timeout",
+    "Cancelled",
+    "UnknownError",
+]
+RETRYABLE: frozenset[RuntimeCode] = frozenset({"InternalError", "ServerError", "RuntimeError", "TransportError", "Timeout"})
+UNREAD_EVENTS = 1024
+"""A watcher that falls further behind loses the oldest ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLoaded:
+    """A model is in memory and warm. `at` is in Unix seconds, in all events."""
+
+    name: ClassVar[EventName] = "model:loaded"
+    model: str
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUnloaded:
+    """A model has gone and its memory is free. `reason` is idle, evicted, asked, guard or shutdown."""
+
+    name: ClassVar[EventName] = "model:unloaded"
+    model: str
+    reason: Literal["idle", "evicted", "asked", "guard", "shutdown"]
+    freed_bytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInvalidated:
+    """What was known of a loaded model no longer holds: its engine is being replaced, or it could not be loaded."""
+
+    name: ClassVar[EventName] = "model:invalidated"
+    model: str
+    reason: Literal["engine_restart", "unload", "error"]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStarted:
+    """An answer has begun."""
+
+    name: ClassVar[EventName] = "generation:started"
+    request: str
+    model: str
+    prompt_tokens: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationToken:
+    """A piece of an answer. Only for watchers that ask for it: there are many."""
+
+    name: ClassVar[EventName] = "generation:token"
+    request: str
+    model: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationCompleted:
+    """An answer has ended well."""
+
+    name: ClassVar[EventName] = "generation:completed"
+    request: str
+    model: str
+    completion_tokens: int
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorOccurred:
+    """Something failed: an answer (`request`), a load (`model`), or the server."""
+
+    name: ClassVar[EventName] = "error"
+    code: RuntimeCode
+    message: str
+    model: str | None = None
+    request: str | None = None
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeStatus:
+    """The server, or the engine of `model`, is in another state now."""
+
+    name: ClassVar[EventName] = "runtime:status"
+    status: Literal["starting", "ready", "error", "stopped"]
+    previous: Literal["starting", "ready", "error", "stopped"] | None = None
+    model: str | None = None
+    at: float
+
+
+Event = (
+    ModelLoaded
+    | ModelUnloaded
+    | ModelInvalidated
+    | GenerationStarted
+    | GenerationToken
+    | GenerationCompleted
+    | ErrorOccurred
+    | RuntimeStatus
+)
+
+
+class EventBus:
+    """Hands every event to all who watch. One event loop; publishing never waits and costs nothing while nobody watches."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[asyncio.Queue[Event], bool] = {}
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Somebody watches every token."""
+        return any(self._watchers.values())
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody who watches."""
+        for queue, tokens in self._watchers.items():
+            if tokens or not isinstance(event, GenerationToken):
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(event)
+
+    async def watch(self, *, tokens: bool = False) -> AsyncGenerator[Event]:
+        """All events from the first `anext` on, until the iterator is closed; those of single tokens only with `tokens`."""
+        with self._subscribed(tokens) as queue:
+            while True:
+                yield await queue.get()
+
+    @contextmanager
+    def _subscribed(self, tokens: bool) -> SyncGenerator[asyncio.Queue[Event]]:
+        queue: asyncio.Queue[Event] = asyncio.Queue(UNREAD_EVENTS)
+        self._watchers[queue] = tokens
+        try:
+            yield queue
+        finally:
+            del self._watchers[queue]
+
+
+def runtime_code(error: BaseException) -> RuntimeCode:
+    """The code under which programs know `error`; the first class that fits counts."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return "ServerError" if isinstance(error, PomonaError) else "UnknownError"
+
+
+_CODES: tuple[tuple[type[PomonaError], RuntimeCode], ...] = (
+    (UnsupportedField, "InvalidParams"),
+    (InvalidRequest, "ValidationError"),
+    (ModelNotFound, "ModelNotLoaded"),
+    (NotReady, "ModelNotLoaded"),
+    (AdapterUnusable, "ModelLoadError"),
+    (ModelUnusable, "ModelLoadError"),
+    (ConfigurationError, "InvalidRequest"),
+    (EngineFailed, "RuntimeError"),
+    (HubFailed, "TransportError"),
+    (TimedOut, "Timeout"),
+    (Cancelled, "Cancelled"),
+    (Overloaded, "ServerError"),
+)

@@ -1,0 +1,49 @@
+"""One tree of settings, read once.
+
+Owns: every setting, the order of their sources, where each value came from. Does not own: what the values mean to a package.
+Start reading at `sections.py` (what there is), then `loading.py` (where it comes from).
+"""
+
+from pomona.core.settings.loading import PROFILES, PROJECT_FILES, LoadedSettings, load_settings, parse_value
+from pomona.core.settings.sections import (
+    AccessSettings,
+    AnthropicSettings,
+    EngineSettings,
+    FleetSettings,
+    HubSettings,
+    LimitsSettings,
+    LoggingSettings,
+    ModelOverrides,
+    ModelsSettings,
+    PicturesSettings,
+    ResidencySettings,
+    ResponsesSettings,
+    Section,
+    ServerSettings,
+    Settings,
+    VectorsSettings,
+)
+
+__all__ = [
+    "PROFILES",
+    "PROJECT_FILES",
+    "AccessSettings",
+    "AnthropicSettings",
+    "EngineSettings",
+    "FleetSettings",
+    "HubSettings",
+    "LimitsSettings",
+    "LoadedSettings",
+    "LoggingSettings",
+    "ModelOverrides",
+    "ModelsSettings",
+    "PicturesSettings",
+    "ResidencySettings",
+    "ResponsesSettings",
+    "Section",
+    "ServerSettings",
+    "Settings",
+    "VectorsSettings",
+    "load_settings",
+    "parse_value",
+]
