@@ -22,6 +22,7 @@ from pomona.server.access.door import PROBES, Door, Rules
 from pomona.server.access.middleware import BodyLimit, RequestId
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.probes import probe_routes
+from pomona.server.admin.traffic import History, Traffic
 from pomona.server.anthropic.messages import message_routes
 from pomona.server.bodies import answer_bad_query
 from pomona.server.describing import document_of
@@ -33,7 +34,7 @@ from pomona.server.openai.decisions.routes import decision_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
-from pomona.server.services import Backend, Services
+from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
 
 NO_KEYS = KeyRing()
@@ -47,8 +48,10 @@ def create_public_app(
     app = _create_app("Pomona", rules, metrics)
     app.openapi = partial(_describe, app, rules, backend.directory)
     drain = drain_of(app)
-    recorder = Recorder(metrics, (count_in(metrics), write_to_log, *listeners))
+    history = History()
+    recorder = Recorder(metrics, (count_in(metrics), write_to_log, history, *listeners))
     control = Control(backend.generator, settings, clock=time.monotonic, backlog=lambda: waiting_rows(backend.status))
+    app.state.traffic = Traffic(control=control, history=history)
     drain.when_begun(control.coalescer.end_orphans)
     services = Services(
         generator=backend.generator,
@@ -68,8 +71,19 @@ def create_public_app(
     return app
 
 
-def create_admin_app(backend: Backend, settings: Settings, metrics: Metrics, keys: Keys = NO_KEYS) -> FastAPI:
-    """Health, readiness, metrics and status, for an address of its own. Where there are keys, it takes those of scope admin only."""
+def create_admin_app(
+    backend: Backend,
+    settings: Settings,
+    metrics: Metrics,
+    keys: Keys = NO_KEYS,
+    management: Management | None = None,
+    traffic: Traffic | None = None,
+) -> FastAPI:
+    """The admin address. Where there are keys, it takes those of scope admin only.
+
+    `management` are the ports that it works with; without them it only tells how the server is. `traffic` is that of the public
+    application, for what is told of its requests (`traffic_of`).
+    """
     open_paths = PROBES | {"/metrics"} if settings.access.open_metrics else PROBES
     app = _create_app("Pomona admin", Rules(keys=keys, needs="admin", settings=settings, open_paths=open_paths), metrics)
     drain, hang_seconds = drain_of(app), settings.fleet.hang_seconds
@@ -81,6 +95,12 @@ def create_admin_app(backend: Backend, settings: Settings, metrics: Metrics, key
 def waiting_rows(status: EngineStatus) -> int:
     """How many requests the engines say are waiting."""
     return sum(report.counters.waiting for report in status.status())
+
+
+def traffic_of(app: FastAPI) -> Traffic:
+    """The requests of a public application made here."""
+    traffic: Traffic = app.state.traffic
+    return traffic
 
 
 def drain_of(app: FastAPI) -> Drain:

@@ -3,7 +3,19 @@
 from dataclasses import dataclass
 
 from pomona.control.stack import Control
-from pomona.core.ports import EngineStatus, Generator, ModelDirectory, Tokenization
+from pomona.core.events import EventBus
+from pomona.core.ports import (
+    Aliases,
+    EngineStatus,
+    Generator,
+    Hub,
+    ModelDirectory,
+    Pulls,
+    Registry,
+    Residency,
+    ResidencyStatus,
+    Tokenization,
+)
 from pomona.core.settings import Settings
 from pomona.server.drain import Drain
 from pomona.server.recording import Recorder
@@ -17,6 +29,29 @@ class Backend:
     directory: ModelDirectory
     status: EngineStatus
     tokenization: Tokenization
+    residents: ResidencyStatus | None = None
+    """Whose memory responses tell of; None where memory is nobody's business, as in tests of one API."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubPorts:
+    """Getting models and naming them."""
+
+    hub: Hub
+    pulls: Pulls
+    registry: Registry
+    aliases: Aliases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """The ports that the admin address works with, beside those of `Backend`."""
+
+    residency: Residency
+    residents: ResidencyStatus
+    events: EventBus
+    hub: HubPorts | None = None
+    """Without it there are no routes for downloads, registered models and aliases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
