@@ -1,13 +1,13 @@
 """Every model that can be named on this machine, with what its files say. No MLX in here: the gateway lists models too."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pomona.core.errors import PomonaError
 from pomona.core.settings import ModelsSettings
-from pomona.models.hub_cache import cached_repositories
-from pomona.models.references import BUNDLED, ModelKind, ResolvedModel, named_folders, resolve
+from pomona.models.hub_cache import cached_repositories, looks_like_model
+from pomona.models.references import BUNDLED, NO_NAMES, ModelKind, Names, ResolvedModel, all_aliases, named_folders, resolve
 from pomona.models.validation import FolderFacts, inspect_folder
 
 
@@ -25,22 +25,25 @@ class CatalogEntry:
     """Time of the config file, in Unix seconds."""
 
 
-def list_models(settings: ModelsSettings, *, hub_cache: Path | None = None) -> list[CatalogEntry]:
-    """All names: aliases, the bundled model, subfolders of `models.folders`, the Hugging Face cache; each name once, in this order.
+def list_models(settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache: Path | None = None) -> list[CatalogEntry]:
+    """All names: aliases, the bundled model, subfolders of `models.folders`, registered models, the Hugging Face cache; each name once,
+    in this order.
 
-    Repositories in the cache that hold no language model of a known architecture are left out: others use that cache as well.
+    Repositories in the cache that hold no language model of a known architecture are left out: others use that cache as well. One whose
+    download did not finish is listed with that.
     """
-    names = [*settings.aliases, BUNDLED, *(path.name for path in named_folders(settings))]
-    entries = [describe(name, settings, hub_cache=hub_cache) for name in dict.fromkeys(names)]
-    return [*entries, *_cached_models(settings, {entry.id for entry in entries}, hub_cache)]
+    folders = [path.name for path in named_folders(settings)]
+    shown = [*all_aliases(settings, names), BUNDLED, *folders, *names.folders]
+    entries = [describe(name, settings, names=names, hub_cache=hub_cache) for name in dict.fromkeys(shown)]
+    return [*entries, *_cached_models(settings, [entry.id for entry in entries], hub_cache)]
 
 
-def describe(reference: str, settings: ModelsSettings, *, hub_cache: Path | None = None) -> CatalogEntry:
+def describe(reference: str, settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache: Path | None = None) -> CatalogEntry:
     """One model by any reference that `resolve` understands. What is wrong with it is in `problem`, not raised."""
-    target = settings.aliases.get(reference)
+    target = all_aliases(settings, names).get(reference)
     alias_of = target if target != reference else None
     try:
-        resolved = resolve(reference, settings, hub_cache=hub_cache)
+        resolved = resolve(reference, settings, names=names, hub_cache=hub_cache)
     except PomonaError as error:
         return CatalogEntry(id=reference, kind=None, path=None, alias_of=alias_of, problem=error.message)
     return _describe_resolved(resolved, alias_of)
@@ -63,12 +66,14 @@ def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> Catalog
     )
 
 
-def _cached_models(settings: ModelsSettings, known: set[str], hub_cache: Path | None) -> Iterator[CatalogEntry]:
+def _cached_models(settings: ModelsSettings, known: Sequence[str], hub_cache: Path | None) -> Iterator[CatalogEntry]:
     for name in cached_repositories(hub_cache):
         if name not in known:
             entry = describe(name, settings, hub_cache=hub_cache)
             if entry.facts is not None:
                 yield entry
+            elif entry.path is None and looks_like_model(name, hub_cache):
+                yield replace(entry, kind="hub")
 
 
 def _time_of(path: Path) -> int:

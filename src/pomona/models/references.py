@@ -1,13 +1,13 @@
 """From the name of a model to a folder on this machine.
 
-Order: aliases of the settings, a local folder, the bundled model, subfolders of `models.folders`, the local Hugging Face cache.
-Nothing is downloaded.
+Order: aliases of the settings, then of the registry; a local folder, the bundled model, subfolders of `models.folders`, registered and
+converted models, the local Hugging Face cache. Nothing is downloaded.
 """
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
@@ -23,8 +23,24 @@ _REFERENCE = re.compile(r"(?P<name>[^@+]+)(@(?P<revision>[^@+]+))?(\+(?P<adapter
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _ADVICE = (
     "`pomona list` shows every model that is here. Others: the path of a folder with config.json and *.safetensors, "
-    "or a Hugging Face repository in the local cache (`hf download ORGANISATION/NAME` puts one there)."
+    "or a Hugging Face repository in the local cache (`pomona pull ORGANISATION/NAME` puts one there)."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names beside those of the settings, as they are now: what was registered, converted, or given an alias while Pomona runs.
+
+    The settings win where both have a name. `folders` are model folders by name, `adapters` adapter folders by the name after the `+`.
+    A registered adapter is an alias for MODEL+NAME as well.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    folders: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    adapters: Mapping[str, Path] = field(default_factory=dict[str, Path])
+
+
+NO_NAMES = Names()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +77,27 @@ class ResolvedModel:
 
 
 def resolve(
-    reference: str, settings: ModelsSettings, *, working_folder: Path | None = None, hub_cache: Path | None = None
+    reference: str,
+    settings: ModelsSettings,
+    *,
+    names: Names = NO_NAMES,
+    working_folder: Path | None = None,
+    hub_cache: Path | None = None,
 ) -> ResolvedModel:
     """Find the folder that `reference` names. Relative paths start at `working_folder`, or where the process is.
 
     `hub_cache` is the Hugging Face cache if not that library's own choice (HF_HOME, HF_HUB_CACHE). Raises ModelNotFound with close
     matches, ModelUnusable for an incomplete download, ConfigurationError for aliases in a circle.
     """
-    chain = _follow_aliases(reference, settings)
+    chain = _follow_aliases(reference, all_aliases(settings, names))
     wanted = ModelRef.parse(chain[-1])
     if wanted.adapter:
         raise UnsupportedField(f"{reference!r} asks for the adapter {wanted.adapter!r}: adapters cannot be served yet.", param="model")
-    found = _find(wanted, settings, working_folder or Path.cwd(), hub_cache)
+    folders = _folders(settings, names)
+    found = _find(wanted, folders, working_folder or Path.cwd(), hub_cache)
     if found is None:
-        raise ModelNotFound(_explain_absence(chain, wanted, settings, hub_cache), param="model")
+        known = [BUNDLED, *all_aliases(settings, names), *folders, *cached_repositories(hub_cache)]
+        raise ModelNotFound(_explain_absence(chain, wanted, known), param="model")
     kind, path, shown = found
     return ResolvedModel(id=chain[0] if len(chain) > 1 else shown, path=path, kind=kind, reference=str(wanted), aliases=tuple(chain[:-1]))
 
@@ -95,18 +118,31 @@ def named_folders(settings: ModelsSettings) -> Iterator[Path]:
                 yield child
 
 
-def _follow_aliases(reference: str, settings: ModelsSettings) -> list[str]:
+def all_aliases(settings: ModelsSettings, names: Names = NO_NAMES) -> dict[str, str]:
+    """Alias to reference: those of the settings first, and then those of the registry that the settings do not have."""
+    return settings.aliases | {alias: target for alias, target in names.aliases.items() if alias not in settings.aliases}
+
+
+def _folders(settings: ModelsSettings, names: Names) -> dict[str, Path]:
+    """Model folders by name: those below `models.folders`, then the registered ones."""
+    found = {folder.name: folder for folder in named_folders(settings)}
+    return found | {name: folder for name, folder in names.folders.items() if name not in found}
+
+
+def _follow_aliases(reference: str, aliases: Mapping[str, str]) -> list[str]:
     chain = [reference]
-    while (target := settings.aliases.get(chain[-1])) is not None:
+    while (target := aliases.get(chain[-1])) is not None:
         if target == chain[-1]:  # an alias may cover the model of the same name
             break
         if target in chain:
-            raise ConfigurationError(f"The aliases in models.aliases go in a circle: {' -> '.join([*chain, target])}. Remove one of them.")
+            raise ConfigurationError(f"Aliases (models.aliases) go in a circle: {' -> '.join([*chain, target])}. Remove one of them.")
         chain.append(target)
     return chain
 
 
-def _find(wanted: ModelRef, settings: ModelsSettings, working_folder: Path, hub_cache: Path | None) -> tuple[ModelKind, Path, str] | None:
+def _find(
+    wanted: ModelRef, folders: Mapping[str, Path], working_folder: Path, hub_cache: Path | None
+) -> tuple[ModelKind, Path, str] | None:
     folder = working_folder / Path(wanted.name).expanduser()
     is_path = wanted.name.startswith(("/", ".", "~"))
     if is_path or (wanted.revision is None and "/" in wanted.name and (folder / "config.json").is_file()):
@@ -114,9 +150,8 @@ def _find(wanted: ModelRef, settings: ModelsSettings, working_folder: Path, hub_
     if wanted.revision is None:
         if wanted.name == BUNDLED:
             return "bundled", bundled_folder(), BUNDLED
-        for named in named_folders(settings):
-            if named.name == wanted.name:
-                return "folder", named, named.name
+        if wanted.name in folders:
+            return "folder", folders[wanted.name], wanted.name
         if (folder / "config.json").is_file():
             return "folder", folder.resolve(), folder.resolve().name
     if _REPOSITORY.fullmatch(wanted.name):
@@ -125,14 +160,18 @@ def _find(wanted: ModelRef, settings: ModelsSettings, working_folder: Path, hub_
     return None
 
 
-def _explain_absence(chain: list[str], wanted: ModelRef, settings: ModelsSettings, hub_cache: Path | None) -> str:
+def _explain_absence(chain: list[str], wanted: ModelRef, known: list[str]) -> str:
     via = f" (from the alias {chain[0]!r})" if len(chain) > 1 else ""
     if wanted.name.startswith(("/", ".", "~")):
         return f"There is no folder {wanted.name!r}{via}. {_ADVICE}"
-    known = [BUNDLED, *settings.aliases, *(path.name for path in named_folders(settings)), *cached_repositories(hub_cache)]
-    by_ending = {name.rpartition("/")[2].lower(): name for name in reversed(known)} | {name.lower(): name for name in reversed(known)}
-    close = difflib.get_close_matches(wanted.name.lower(), by_ending, n=3, cutoff=0.5)
-    names = list(dict.fromkeys(by_ending[match] for match in close if by_ending[match] not in chain))
+    names = close_names(wanted.name, [name for name in known if name not in chain])
     hint = f"Did you mean {' or '.join(repr(name) for name in names)}? " if names else ""
     revision = f" at revision {wanted.revision!r}" if wanted.revision else ""
     return f"There is no model {wanted.name!r}{revision}{via}. {hint}{_ADVICE}"
+
+
+def close_names(wanted: str, known: list[str]) -> list[str]:
+    """Up to three of `known` that are written like `wanted`, with the organisation or without, whatever the case."""
+    by_ending = {name.rpartition("/")[2].lower(): name for name in reversed(known)} | {name.lower(): name for name in reversed(known)}
+    close = difflib.get_close_matches(wanted.lower(), by_ending, n=3, cutoff=0.5)
+    return list(dict.fromkeys(by_ending[match] for match in close))

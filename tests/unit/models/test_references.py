@@ -117,7 +117,7 @@ def test_unknown_names_get_close_matches(tmp_path: Path, cache: Path, wanted: st
 
 @pytest.mark.parametrize("wanted", ["/no/such/folder", "./nothing", "org/unknown", "pomona-tiny@v2", "zzzz"])
 def test_absent_models_say_what_to_do(tmp_path: Path, cache: Path, wanted: str) -> None:
-    with pytest.raises(ModelNotFound, match=r"list.*hf download") as caught:
+    with pytest.raises(ModelNotFound, match=r"list.*pomona pull") as caught:
         resolve(wanted, ModelsSettings(aliases={"alias": wanted}), working_folder=tmp_path, hub_cache=cache)
     assert caught.value.param == "model"
     with pytest.raises(ModelNotFound, match="from the alias 'alias'"):
