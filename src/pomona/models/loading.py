@@ -65,7 +65,7 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
     On CPUs the weights become float32, unless `dequantize_on_cpu` is off; elsewhere they stay as stored. Raises ModelUnusable.
     """
     facts = inspect_folder(resolved.path)
-    module, config = _build(facts)
+    module, config = build_module(facts)
     if device.kind == "cpu" and dequantize_on_cpu:
         expand_to_float32(module)
         share_rotary_tables(module)
@@ -87,8 +87,8 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
     )
 
 
-def _build(facts: FolderFacts) -> tuple[nn.Module, Mapping[str, object]]:
-    """The module with its weights still on disk: MLX reads each one when it is first needed."""
+def build_module(facts: FolderFacts) -> tuple[nn.Module, Mapping[str, object]]:
+    """The module with its weights still on disk: MLX reads each one when it is first needed. Raises ModelUnusable."""
     try:
         return _load_model(facts.path, lazy=True, strict=True, trust_remote_code=False)
     except BUILD_ERRORS as error:
