@@ -45,6 +45,9 @@ class EngineCounters:
     kv_bytes: int = 0
     preemptions: int = 0
     device_peak_bytes: int = 0
+    adapters: int = 0
+    """LoRA adapters in memory."""
+    adapter_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from pomona.core.errors import Overloaded, PomonaError
 from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
 from pomona.core.settings import EngineSettings
 from pomona.engine import attention
+from pomona.engine.adapters.bank import AdapterBank
 from pomona.engine.admission import Bounds, check
 from pomona.engine.binding import Binder, Failures, must_wait
 from pomona.engine.cache.memory import kv_budget
@@ -55,6 +56,7 @@ class Engine:
         self.max_context = min(settings.max_context or max_context, max_context, self._cache.longest_row())
         self._runner = Runner(model, self._cache, vocabulary)
         self.warnings = prove_batching(self._runner, self._cache)
+        self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
         self._binder = Binder(vocabulary, grammars)
         self._rows: dict[str, Sequence] = {}
@@ -69,13 +71,14 @@ class Engine:
         return self._cache.page_bytes
 
     def add(self, prompt: Prompt) -> None:
-        """Queue a prompt. Raises InvalidRequest, ContextOverflow or Overloaded."""
+        """Queue a prompt. Raises InvalidRequest, ContextOverflow, AdapterUnusable or Overloaded."""
         check(prompt, Bounds(vocabulary=self.vocabulary, context=self.max_context, grammars=self._binder.takes_grammars), self._rows)
         if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
             raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
+        adapter = self._adapters.acquire(prompt.adapter) if prompt.adapter else None
         self._arrivals += 1
         seed = prompt.sampling.seed if prompt.sampling.seed is not None else secrets.randbits(63)
-        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids))
+        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), adapter=adapter)
         row.chunk_limit = max(self._settings.page_tokens, PASS_BYTES // (4 * self.vocabulary))
         self._binder.bind(row)
         self._rows[prompt.id] = row
@@ -133,11 +136,14 @@ class Engine:
             kv_bytes=self._cache.nbytes,
             preemptions=self._scheduler.preemptions,
             device_peak_bytes=mx.get_peak_memory(),
+            adapters=self._adapters.count,
+            adapter_bytes=self._adapters.nbytes,
         )
 
     def check_integrity(self) -> None:
         """Raise AssertionError if pages leaked or rows are lost."""
         self._cache.check_integrity(self._scheduler.rows())
+        self._adapters.check_integrity([row.adapter for row in self._scheduler.rows()])
         if {row.id for row in self._scheduler.rows()} != set(self._rows):
             raise AssertionError("engine: scheduler and engine disagree on which rows there are")
 
@@ -249,6 +255,7 @@ class Engine:
         self._scheduler.remove(row)
         self._runner.forget(row)
         self._binder.forget(row)
+        self._adapters.release(row.adapter)
 
 
 def _advance(row: Sequence, token: int) -> bool:

@@ -134,6 +134,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes: int = 0
     preemptions: int = 0
     device_peak_bytes: int = 0
+    adapters: int = 0
+    """LoRA adapters in memory."""
+    adapter_bytes: int = 0
 
 
 class Loading(msgspec.Struct, tag=True, frozen=True):

@@ -11,6 +11,7 @@ would cost a copy of every pool: MLX writes in place only when nobody can still 
 """
 
 from collections.abc import Sequence as ReadOnlySequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from pomona.engine.adapters.bank import AdapterBank
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.grammar.masks import Masks
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
@@ -60,6 +62,7 @@ class Runner:
         self._penalties = PenaltyTable(vocabulary)
         self.batches = not cache.opaque
         """Rows may share a pass; `prove_batching` finds out."""
+        self.adapters: AdapterBank | None = None
 
     def decode_groups(self, rows: list[Sequence]) -> list[list[Sequence]]:
         """Rows that share a decode pass."""
@@ -146,7 +149,8 @@ class Runner:
     def _forward(self, rows: list[Sequence], counts: list[int], ids: mx.array) -> tuple[mx.array, list[mx.array]]:
         starts = [row.computed for row in rows]
         caches = self._cache.begin_pass(rows, starts, counts)
-        logits = cast("mx.array", cast("Any", self._model)(ids, cache=caches))
+        with self.adapters.chosen([row.adapter for row in rows], ids.shape[1]) if self.adapters else nullcontext():
+            logits = cast("mx.array", cast("Any", self._model)(ids, cache=caches))
         written = self._cache.end_pass(rows, caches)
         for row, count in zip(rows, counts, strict=True):
             row.computed += count

@@ -6,6 +6,7 @@ from typing import Any
 import mlx.core as mx
 
 from pomona.core.generation import Priority, Prompt, TokenLogprobs
+from pomona.engine.adapters.terms import LoadedAdapter
 from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
 
@@ -25,6 +26,7 @@ class Sequence:
     seed: int
     arrival: int
     tokens: list[int]
+    adapter: LoadedAdapter | None = None
     computed: int = 0
     pending: int = 0
     cached_tokens: int = 0
@@ -58,6 +60,11 @@ class Sequence:
     def id(self) -> str:
         """The prompt's id."""
         return self.prompt.id
+
+    @property
+    def root(self) -> bytes:
+        """What its block hashes begin with: keys and values are those of one adapter."""
+        return self.adapter.root if self.adapter else b""
 
     @property
     def order(self) -> tuple[int, int]:

@@ -89,7 +89,7 @@ class ModelCache:
         """Blocks at the row's beginning that need not be computed; at least one token always remains to be."""
         if not self.share or self.opaque:
             return 0
-        extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
+        extend_hashes(row.block_hashes, row.tokens, self.page_tokens, row.root)
         hashes = row.block_hashes[: row.reusable // self.page_tokens]
         return next((blocks for blocks in range(self._leading(hashes), 0, -1) if self._is_complete(hashes[:blocks])), 0)
 
@@ -135,7 +135,7 @@ class ModelCache:
         if self.share and not self.opaque:
             blocks = min(row.computed, len(row.tokens)) // self.page_tokens
             if blocks > len(row.block_hashes):
-                extend_hashes(row.block_hashes, row.tokens, self.page_tokens)
+                extend_hashes(row.block_hashes, row.tokens, self.page_tokens, row.root)
             for block in range(row.indexed_blocks, blocks):
                 for group, table in zip(self.groups, row.tables, strict=True):
                     if table[block] != TRASH_PAGE:

@@ -12,9 +12,9 @@ from hashlib import blake2b
 from pomona.engine.states import RowState
 
 
-def extend_hashes(hashes: list[bytes], token_ids: ReadOnlySequence[int], block_tokens: int) -> None:
-    """Append to `hashes` those of all further full blocks of `token_ids`."""
-    parent = hashes[-1] if hashes else b""
+def extend_hashes(hashes: list[bytes], token_ids: ReadOnlySequence[int], block_tokens: int, root: bytes = b"") -> None:
+    """Append to `hashes` those of all further full blocks of `token_ids`. Rows of different `root` have no block in common."""
+    parent = hashes[-1] if hashes else root
     for start in range(len(hashes) * block_tokens, len(token_ids) - block_tokens + 1, block_tokens):
         block = array("I", token_ids[start : start + block_tokens])
         parent = blake2b(parent + block.tobytes(), digest_size=16).digest()
