@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.core.ports import Generator, Tokenization
+from pomona.core.ports import Generator
 from pomona.core.settings import LoadedSettings, Settings, load_settings
 from pomona.core.status import ModelFacts
 from pomona.core.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from pomona.control.key_usage import UsageBook
-    from pomona.fleet.directory import ServedModel
-    from pomona.fleet.supervisor import Supervisor
-    from pomona.models.references import ResolvedModel
+    from pomona.fleet.residency.house import House
     from pomona.server.serving import Urls
 
 PROMPT_THREADS = 4
@@ -89,7 +87,7 @@ class Serving:
 
 
 class App:
-    """One Pomona: a model in an engine process, with HTTP (`serve`) or without (`generator`)."""
+    """One Pomona: models in engine processes, with HTTP (`serve`) or without (`open`)."""
 
     def __init__(self, settings: Settings) -> None:
         from pomona.models.references import resolve
@@ -97,37 +95,60 @@ class App:
         self.settings = settings
         self._found = resolve(settings.models.default, settings.models)
         self.model = self._found.id
-        """The name for `GenerateRequest.model`."""
+        """The name of the default model, for `GenerateRequest.model`."""
+
+    @asynccontextmanager
+    async def open(self) -> "AsyncGenerator[House]":
+        """All ports, without HTTP. Models are loaded when they are asked for; `House.preload` loads those of the settings at once."""
+        from pomona.core.events import EventBus
+        from pomona.fleet.process.endpoint import sweep_endpoints
+        from pomona.fleet.residency.house import Memories, open_house
+        from pomona.fleet.resident import Workshop
+        from pomona.fleet.shelf import WordsShelf
+
+        sweep_endpoints()
+        with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
+            shelf = WordsShelf(pool)
+            workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
+            async with open_house(self._found, workshop, EventBus(), Memories()) as house:
+                yield house
 
     @asynccontextmanager
     async def generator(self) -> AsyncGenerator[Generator]:
-        """The model, loaded, without HTTP. Raises ModelUnusable or EngineFailed."""
-        async with _start_fleet(self.settings, self._found) as fleet:
-            await fleet.engine.loaded()
-            yield fleet.generator
+        """The models, the default one loaded, without HTTP. Raises ModelUnusable, DoesNotFit or EngineFailed."""
+        async with self.open() as house:
+            await house.residency.load(self.model)
+            yield house.generator
 
     async def serve(self, on_ready: Callable[[Serving], None], *, stop: asyncio.Event | None = None) -> None:
-        """Serve until SIGINT, SIGTERM or `stop`. HTTP answers while the model loads; `/ready` and `on_ready` tell when it is there.
+        """Serve until SIGINT, SIGTERM or `stop`. HTTP answers while models load; `/ready` and `on_ready` tell when they are there.
 
-        Raises ConfigurationError when a port cannot be had or would be open to other machines without a key, ModelUnusable or
-        EngineFailed when the model cannot be loaded.
+        Raises ConfigurationError when a port cannot be had or would be open to other machines without a key, and why a model that is
+        to be there from the start cannot be loaded.
         """
         from pomona.control.key_file import KeyFile, WatchedKeys
         from pomona.core.metrics import Metrics
         from pomona.server.access.door import check_exposure
-        from pomona.server.application import create_admin_app, create_public_app
-        from pomona.server.services import Backend
+        from pomona.server.application import create_admin_app, create_public_app, traffic_of
+        from pomona.server.services import Backend, Management
         from pomona.server.serving import Urls, serve
 
         settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
         keys = WatchedKeys(KeyFile(keys_path(settings)), time.monotonic)
         check_exposure(settings, lambda scope: keys.open(scope, time.time()))
-        async with _start_fleet(settings, self._found) as fleet, _usage_book(settings) as book:
-            backend = Backend(generator=fleet.generator, directory=fleet.served, status=fleet.served, tokenization=fleet.tokenization)
+        async with self.open() as house, _usage_book(settings) as book:
+            backend = Backend(
+                generator=house.generator,
+                directory=house.directory,
+                status=house.status,
+                tokenization=house.tokenization,
+                residents=house.residents,
+            )
+            management = Management(residency=house.residency, residents=house.residents, events=house.events)
             public = create_public_app(backend, settings, metrics, keys, (book,))
-            admin = create_admin_app(backend, settings, metrics, keys)
+            admin = create_admin_app(backend, settings, metrics, keys, management, traffic_of(public))
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
-            announcing = asyncio.ensure_future(self._announce(fleet, up, on_ready))
+            announcing = asyncio.ensure_future(self._announce(house, up, on_ready))
             announcing.add_done_callback(lambda done: halt.set() if not done.cancelled() and done.exception() else None)
             try:
                 await serve(public, admin, settings.server, up.set_result, limits=settings.limits, stop=halt)
@@ -137,18 +158,10 @@ class App:
             if not announcing.cancelled():
                 announcing.result()
 
-    async def _announce(self, fleet: "_Fleet", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
-        facts = await fleet.engine.loaded()
+    async def _announce(self, house: "House", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
+        facts = await house.preload()
         urls = await up
         on_ready(Serving(public_url=urls.public, admin_url=urls.admin, model=self.model, facts=facts))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fleet:
-    engine: "Supervisor"
-    generator: Generator
-    tokenization: Tokenization
-    served: "ServedModel"
 
 
 @asynccontextmanager
@@ -162,23 +175,3 @@ async def _usage_book(settings: Settings) -> "AsyncGenerator[UsageBook]":
             yield book
         finally:
             book.close()
-
-
-@asynccontextmanager
-async def _start_fleet(settings: Settings, model: "ResolvedModel") -> AsyncGenerator[_Fleet]:
-    """The default model's engine, started but not loaded yet, and the text side in front of it."""
-    from pomona.fleet.directory import ServedModel, served_names
-    from pomona.fleet.generator import RoutingGenerator
-    from pomona.fleet.process.endpoint import sweep_endpoints
-    from pomona.fleet.resident import Workshop, open_resident
-    from pomona.fleet.tokenization import RoutingTokenization
-
-    sweep_endpoints()
-    with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
-        workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=settings, pool=pool)
-        async with open_resident(model, workshop) as resident:
-            names = served_names(model, settings.models)
-            generator = RoutingGenerator(dict.fromkeys(names, resident.generator))
-            served = ServedModel(model, names, resident.engine, resident.sampling_defaults, settings.models.stands_in_for)
-            tokenization = RoutingTokenization(dict.fromkeys(names, resident.tokenization))
-            yield _Fleet(engine=resident.engine, generator=generator, tokenization=tokenization, served=served)

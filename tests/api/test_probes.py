@@ -30,6 +30,7 @@ def test_the_official_client_lists_models_and_shows_one(gateway: Gateway) -> Non
 
 
 LOADING = report(state="loading", seconds_since_step=None, facts=None)
+AWAITED = replace(LOADING, required=True)
 HUNG = report(seconds_since_step=31.0)
 FAILED = report(state="failed", problem="out of memory")
 RESTARTING = report(state="restarting", seconds_since_step=3.0)
@@ -40,14 +41,16 @@ STUCK_RESTART = report(state="restarting", seconds_since_step=99.0)
     ("reports", "health", "ready"),
     [
         ((READY,), 200, 200),
-        ((LOADING,), 200, 503),
+        ((LOADING,), 200, 200),
+        ((AWAITED,), 200, 503),
+        ((READY, AWAITED), 200, 503),
         ((HUNG,), 503, 503),
         ((FAILED,), 503, 503),
         ((RESTARTING,), 200, 503),
         ((STUCK_RESTART,), 503, 503),
         ((READY, LOADING), 200, 200),
         ((READY, FAILED), 503, 200),
-        ((), 200, 503),
+        ((), 200, 200),
     ],
 )
 def test_health_and_readiness(gateway: Gateway, reports: tuple[EngineReport, ...], health: int, ready: int) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pomona.control.callers import Allowance, Caller
 from pomona.control.coalescing import Coalescer, Origin
@@ -15,13 +15,15 @@ from pomona.core.generation import GenerateEvent, GenerateRequest
 from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
 from pomona.core.settings import LimitsSettings, Settings
-from pomona.fleet.generator import ModelGenerator, RoutingGenerator, Words
+from pomona.fleet.generator import ModelGenerator, Words
+from pomona.fleet.residency.routing import PooledGenerator
 from pomona.models.references import bundled_folder
 from pomona.server.merging import merge
 from pomona.server.recording import RecordingGenerator
 from pomona.text.tokenizer_loading import load_tokenizer
 from tests.doubles import Script, ScriptedGenerator, answer
 from tests.e2e.engines import ENDLESS, supervised, until
+from tests.unit.fleet.residency.street import Street
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ async def fleet() -> AsyncGenerator[Subject]:
                 await until(lambda: engine.report().counters.pages_used == 0)
 
             yield Subject(
-                generator=RoutingGenerator({"double": ModelGenerator(words, engine, pool)}),
+                generator=ModelGenerator(words, engine, pool),
                 finishing=GenerateRequest(id="finishing", model="double", text="finishing", max_tokens=200),
                 endless=GenerateRequest(id="endless", model="double", text="endless", max_tokens=ENDLESS),
                 refused=GenerateRequest(id="refused", model="double", token_ids=(10**6,)),
@@ -117,12 +119,27 @@ async def fleet() -> AsyncGenerator[Subject]:
             )
 
 
+@contextlib.asynccontextmanager
+async def pooled() -> AsyncGenerator[Subject]:
+    """Leases on a model that is loaded when it is asked for."""
+    inner = ScriptedGenerator(choose=_script)
+    street = Street({"double": 1}, generator=inner)
+    async with street.pool() as pool:
+        subject = _subject(PooledGenerator(pool, street.let_in), inner)
+
+        async def idle() -> None:
+            assert (inner.running, sum(slot.stay.leases for slot in pool.slots if slot.stay)) == (0, 0)
+
+        yield replace(subject, idle=idle)
+
+
 SUBJECTS: dict[str, SubjectFactory] = {
     "scripted": scripted,
     "recording": recording,
     "coalescing": coalescing,
     "coalescing-without-room": coalescing_without_room,
     "controlled": controlled,
+    "pooled": pooled,
     "fleet": fleet,
 }
 

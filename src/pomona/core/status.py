@@ -76,6 +76,10 @@ class EngineReport:
     counters: EngineCounters = EngineCounters()
     facts: ModelFacts | None = None
     problem: str | None = None
+    pid: int | None = None
+    """Of its process, while there is one."""
+    required: bool = False
+    """The server is not ready before this one is: it is to be there from the start, and has not been there yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

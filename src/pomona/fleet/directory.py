@@ -1,57 +1,113 @@
 """The names that requests may ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from pomona.core.errors import ModelNotFound, PomonaError
+from pomona.core.errors import InvalidRequest, ModelNotFound, PomonaError
 from pomona.core.generation import SamplingParams
 from pomona.core.settings import ModelsSettings
-from pomona.core.status import EngineReport, ModelCard
-from pomona.fleet.supervisor import Supervisor
-from pomona.models.references import ResolvedModel, resolve
+from pomona.core.status import ModelCard, ModelFacts
+from pomona.fleet.sampling_defaults import sampling_defaults
+from pomona.models.catalog import CatalogEntry, list_models, look_into
+from pomona.models.references import NO_NAMES, ModelRef, Names, ResolvedModel, all_aliases, resolve
 
 SHOWN_NAMES = 20
+NOWHERE = Path("/dev/null")
+"""Where relative paths of requests start: they must not name folders of this machine."""
 
 
-class ServedModel:
-    """The directory and the status of one model in one engine, under one or more names."""
+ReadNames = Callable[[], Names]
+"""Names that were registered, as they are now."""
+
+
+def no_names() -> Names:
+    """Nothing was registered."""
+    return NO_NAMES
+
+
+class Directory:
+    """Every model that requests may name: those on this machine, or with `models.serve_all` off the default one only.
+
+    `loaded` tells the facts of a folder's model while it is in memory.
+    """
 
     def __init__(
-        self, model: ResolvedModel, names: Sequence[str], engine: Supervisor, sampling: SamplingParams, stands_in_for: Sequence[str] = ()
+        self, default: ResolvedModel, settings: ModelsSettings, loaded: Callable[[Path], ModelFacts | None], names: ReadNames = no_names
     ) -> None:
-        self._names = names
-        self._engine = engine
-        self._sampling = sampling
-        self._stands_in_for = stands_in_for
-        self._owner = {"bundled": "pomona", "folder": "local", "hub": model.reference.partition("/")[0]}[model.kind]
-        self._created = int(model.path.stat().st_mtime)
+        self.default = default
+        self._settings = settings
+        self._read_names = names
+        self._loaded = loaded
 
     def models(self) -> list[ModelCard]:
-        """A card per name."""
-        report = self._engine.report()
-        context = None if report.facts is None else report.facts.max_context
-        loaded = report.state == "ready"
-        return [
-            ModelCard(
-                id=name, created=self._created, owned_by=self._owner, max_context=context, loaded=loaded, sampling_defaults=self._sampling
-            )
-            for name in self._names
-        ]
+        """A card per name, those of the default model first; models that cannot be loaded are left out."""
+        cards = {name: self._card(name, self.default) for name in self._own_names()}
+        for entry in self.entries():
+            if entry.id not in cards and entry.facts is not None and entry.path is not None:
+                cards[entry.id] = self._card(entry.id, self._canonical(self._resolve(entry.id)))
+        return list(cards.values())
 
     def find(self, name: str) -> ModelCard:
-        """The card of `name`, or of the model itself where `name` is one that it stands in for. Raises ModelNotFound."""
-        cards = self.models()
-        found = next((card for card in cards if card.id == name), None)
-        if found is None and any(fnmatchcase(name, pattern) for pattern in self._stands_in_for):
-            found = cards[0]
-        if found is None:
-            raise not_found(name, [card.id for card in cards])
+        """The card of `name`, or of the default model where `name` is one that it stands in for. Raises ModelNotFound."""
+        try:
+            return self._card(name, self.resolve(name))
+        except ModelNotFound:
+            if any(fnmatchcase(name, pattern) for pattern in self._settings.stands_in_for):
+                return self._card(self.default.id, self.default)
+            raise
+
+    def resolve(self, name: str) -> ResolvedModel:
+        """The model that answers to `name`, under the name that it goes by whatever it was called. Raises ModelNotFound, ModelUnusable."""
+        if name in self._own_names():
+            return self.default
+        try:
+            if self._settings.serve_all:
+                return self._canonical(self._resolve(name))
+        except (ModelNotFound, InvalidRequest):
+            pass
+        raise not_found(name, [card.id for card in self.models()])
+
+    def entries(self) -> list[CatalogEntry]:
+        """All that the catalog has, broken models included; nothing where only the default model is served."""
+        return list_models(self._settings, names=self._read_names()) if self._settings.serve_all else []
+
+    def names_of(self, model: ResolvedModel) -> tuple[str, ...]:
+        """What else `model` is called."""
+        return tuple(name for name in served_names(model, self._settings, self._read_names()) if name != model.id)
+
+    def _own_names(self) -> list[str]:
+        return served_names(self.default, self._settings, self._read_names())
+
+    def _resolve(self, name: str) -> ResolvedModel:
+        names = self._read_names()
+        if name in all_aliases(self._settings, names):
+            return resolve(name, self._settings, names=names)
+        if ModelRef.parse(name).name.startswith(("/", ".", "~")):
+            raise ModelNotFound(f"{name!r} is a path. Requests name models, not folders.", param="model")
+        return resolve(name, self._settings, names=names, working_folder=NOWHERE)
+
+    def _canonical(self, found: ResolvedModel) -> ResolvedModel:
+        """However it was called, a model goes by one name."""
+        if found.path == self.default.path:
+            return self.default
+        if found.aliases and not found.reference.startswith(("/", ".", "~")):
+            return replace(found, id=found.reference, aliases=())
         return found
 
-    def status(self) -> tuple[EngineReport, ...]:
-        """The report of the one engine."""
-        return (self._engine.report(),)
+    def _card(self, name: str, model: ResolvedModel) -> ModelCard:
+        facts = self._loaded(model.path)
+        return ModelCard(
+            id=name,
+            created=_created(model.path),
+            owned_by={"bundled": "pomona", "folder": "local", "hub": model.reference.partition("/")[0]}[model.kind],
+            max_context=facts.max_context if facts else _context_on_disk(model.path),
+            loaded=facts is not None,
+            parent=None if name == model.id else model.id,
+            sampling_defaults=sampling_defaults(model.path) if self._settings.use_generation_config else SamplingParams(),
+        )
 
 
 def not_found(name: str, available: Sequence[str]) -> ModelNotFound:
@@ -61,16 +117,28 @@ def not_found(name: str, available: Sequence[str]) -> ModelNotFound:
     return ModelNotFound(f"There is no model {name!r} here. Available: {shown}{more}.", param="model")
 
 
-def served_names(model: ResolvedModel, settings: ModelsSettings) -> list[str]:
+def served_names(model: ResolvedModel, settings: ModelsSettings, registered: Names = NO_NAMES) -> list[str]:
     """What requests may call `model`, its own name first: no paths of this machine, but every alias that leads there."""
     names = [model.id, *model.aliases]
     if model.kind != "folder" or "/" not in model.reference:
         names.append(model.reference)
-    names += [alias for alias in settings.aliases if _leads_to(model, alias, settings)]
+    names += [alias for alias in all_aliases(settings, registered) if _leads_to(model, alias, settings, registered)]
     return list(dict.fromkeys(names))
 
 
-def _leads_to(model: ResolvedModel, alias: str, settings: ModelsSettings) -> bool:
+def _leads_to(model: ResolvedModel, alias: str, settings: ModelsSettings, registered: Names) -> bool:
     with suppress(PomonaError):  # an alias for a model that is not here
-        return resolve(alias, settings).path == model.path
+        return resolve(alias, settings, names=registered).path == model.path
     return False
+
+
+def _context_on_disk(folder: Path) -> int | None:
+    facts, _ = look_into(folder)
+    return None if facts is None else facts.max_context
+
+
+def _created(folder: Path) -> int:
+    try:
+        return int(folder.stat().st_mtime)
+    except OSError:
+        return 0

@@ -1,17 +1,16 @@
-"""Requests in words to events in words: the text side before and behind an engine, and the choice of the model by name."""
+"""Requests in words to events in words: the text side before and behind an engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started
-from pomona.core.ports import Generator, TokenSource
+from pomona.core.ports import TokenSource
 from pomona.core.status import ModelFacts
 from pomona.fleet.diagnosis import Comparison, PromptMemory
-from pomona.fleet.directory import not_found
 from pomona.text.output import TextOutput
 from pomona.text.prompt import PromptBuilder
 from pomona.text.templates import ChatTemplate
@@ -66,22 +65,6 @@ class ModelGenerator:
                         yield _diagnosed(event, seen_before)
                     if output.finished:
                         return
-
-
-class RoutingGenerator:
-    """A Generator that hands each request to the one that its model's name stands for."""
-
-    def __init__(self, generators: Mapping[str, Generator]) -> None:
-        self._generators = generators
-
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
-        """Answer `request`. Raises ModelNotFound, naming the models that there are."""
-        generator = self._generators.get(request.model)
-        if generator is None:
-            raise not_found(request.model, list(self._generators))
-        async with aclosing(generator.generate(request)) as events:
-            async for event in events:
-                yield event
 
 
 def _diagnosed(event: GenerateEvent, seen_before: Comparison | None) -> GenerateEvent:

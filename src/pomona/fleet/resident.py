@@ -1,35 +1,48 @@
 """One model with an engine process of its own, and what stands before it. Whatever its task, this is how it comes to life."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-from pomona.core.generation import SamplingParams
-from pomona.core.ports import Generator, Tokenization
+from pomona.core.ports import Embedder, Generator, Reranker
 from pomona.core.settings import Settings
+from pomona.core.status import EngineReport, ModelFacts
 from pomona.engine.protocol import Launch
-from pomona.fleet.generator import ModelGenerator, Words
+from pomona.fleet.generator import ModelGenerator
 from pomona.fleet.process.client import EngineClient
-from pomona.fleet.sampling_defaults import sampling_defaults
+from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
-from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.references import ResolvedModel
-from pomona.text.templates import load_chat_template
-from pomona.text.tokenizer_loading import load_tokenizer
+
+
+class LivingEngine(Protocol):
+    """An engine process, kept alive."""
+
+    async def loaded(self) -> ModelFacts:
+        """Wait until the model is loaded. Raises what went wrong."""
+        ...
+
+    def report(self) -> EngineReport:
+        """How the engine is, from what it said last."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What all engines of one Pomona are made with: the command of an engine process, where caches go, threads for text."""
+    """What all engines of one Pomona are made with: the command of an engine process, where caches go, threads for text.
+
+    `settings` are those that hold for the model which is opened.
+    """
 
     command: tuple[str, ...]
     cache_folder: Path
     settings: Settings
     pool: Executor
+    shelf: WordsShelf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +50,11 @@ class Resident:
     """A model in memory, or on its way there."""
 
     model: ResolvedModel
-    engine: Supervisor
+    engine: LivingEngine
     generator: Generator
-    tokenization: Tokenization
-    sampling_defaults: SamplingParams
+    embedder: Embedder | None = None
+    """None for a model of another task."""
+    reranker: Reranker | None = None
 
 
 @asynccontextmanager
@@ -52,14 +66,8 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
     settings = workshop.settings
     places = settings.engine.max_rows + settings.engine.max_waiting
     async with Supervisor(model.id, partial(_spawn, model, workshop), settings.fleet, places=places) as engine:
-        words = await asyncio.get_running_loop().run_in_executor(workshop.pool, _load_words, model, settings)
-        yield Resident(
-            model=model,
-            engine=engine,
-            generator=ModelGenerator(words, engine, workshop.pool),
-            tokenization=ModelTokenization(words, workshop.pool),
-            sampling_defaults=sampling_defaults(model.path) if settings.models.use_generation_config else SamplingParams(),
-        )
+        words = await workshop.shelf.words(model, settings.models)
+        yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool))
 
 
 def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
@@ -75,9 +83,3 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         logging=settings.logging,
     )
     return EngineClient(workshop.command, lambda address: launch(address=address), settings.fleet)
-
-
-def _load_words(model: ResolvedModel, settings: Settings) -> Words:
-    tokenizer = load_tokenizer(model.path)
-    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.models.chat_template)
-    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.models.constrain_tool_calls)

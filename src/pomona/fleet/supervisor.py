@@ -93,6 +93,7 @@ class Supervisor:
             counters=_counters(Stats() if client is None else client.stats),
             facts=self._facts,
             problem=None if self._problem is None else self._problem.message,
+            pid=None if client is None else client.pid,
         )
 
     def _notice_end(self) -> None:

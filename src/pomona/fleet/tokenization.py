@@ -1,15 +1,14 @@
 """Words to ids and back without an engine: what token counts and the tokenizer's own endpoints need."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
 from pomona.core.errors import InvalidRequest
 from pomona.core.generation import GenerateRequest, TokenText
-from pomona.core.ports import RenderedPrompt, Tokenization
-from pomona.fleet.directory import not_found
+from pomona.core.ports import RenderedPrompt
 from pomona.fleet.generator import Words
 
 T = TypeVar("T")
@@ -50,28 +49,3 @@ class ModelTokenization:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-class RoutingTokenization:
-    """A Tokenization that hands each question to the one that its model's name stands for. Raises ModelNotFound."""
-
-    def __init__(self, by_name: Mapping[str, Tokenization]) -> None:
-        self._by_name = by_name
-
-    async def render(self, request: GenerateRequest) -> RenderedPrompt:
-        """As its model renders it."""
-        return await self._of(request.model).render(request)
-
-    async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
-        """As `model` reads it."""
-        return await self._of(model).encode(model, text, special_tokens=special_tokens)
-
-    async def decode(self, model: str, token_ids: Sequence[int]) -> str:
-        """As `model` writes it."""
-        return await self._of(model).decode(model, token_ids)
-
-    def _of(self, model: str) -> Tokenization:
-        found = self._by_name.get(model)
-        if found is None:
-            raise not_found(model, list(self._by_name))
-        return found

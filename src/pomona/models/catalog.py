@@ -1,5 +1,6 @@
 """Every model that can be named on this machine, with what its files say. No MLX in here: the gateway lists models too."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,10 @@ class CatalogEntry:
     problem: str | None = None
     created: int = 0
     """Time of the config file, in Unix seconds."""
+
+
+_seen: dict[Path, tuple[object, FolderFacts | None, str | None]] = {}
+"""By folder: what it looked like, and what was found then. Reading the headers of many large models takes a while."""
 
 
 def list_models(settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache: Path | None = None) -> list[CatalogEntry]:
@@ -49,12 +54,21 @@ def describe(reference: str, settings: ModelsSettings, *, names: Names = NO_NAME
     return _describe_resolved(resolved, alias_of)
 
 
+def look_into(folder: Path) -> tuple[FolderFacts | None, str | None]:
+    """Facts or problem of a model folder; it is read again only when a file in it is another."""
+    signature = _signature(folder)
+    known = _seen.get(folder)
+    if known is None or known[0] != signature:
+        try:
+            known = signature, inspect_folder(folder), None
+        except PomonaError as error:
+            known = signature, None, error.message
+        _seen[folder] = known
+    return known[1:]
+
+
 def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> CatalogEntry:
-    facts, problem = None, None
-    try:
-        facts = inspect_folder(resolved.path)
-    except PomonaError as error:
-        problem = error.message
+    facts, problem = look_into(resolved.path)
     return CatalogEntry(
         id=resolved.id,
         kind=resolved.kind,
@@ -64,6 +78,15 @@ def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> Catalog
         problem=problem,
         created=_time_of(resolved.path / "config.json"),
     )
+
+
+def _signature(folder: Path) -> object:
+    try:
+        with os.scandir(folder) as entries:
+            stats = [(entry.name, entry.stat()) for entry in entries]
+        return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    except OSError as error:
+        return str(error)
 
 
 def _cached_models(settings: ModelsSettings, known: Sequence[str], hub_cache: Path | None) -> Iterator[CatalogEntry]:

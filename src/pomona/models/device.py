@@ -4,6 +4,7 @@
 """
 
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -70,10 +71,16 @@ def cuda_installed() -> bool:
     return any(_installed(name) for name in CUDA_DISTRIBUTIONS)
 
 
+def runs_on_cpu(choice: DeviceChoice) -> bool:
+    """Whether a model will run on the CPU, as far as can be told without MLX."""
+    if choice == "auto" and sys.platform == "darwin":
+        return platform.machine() != "arm64"
+    return choice == "cpu" or (choice == "auto" and not (cuda_installed() and Path("/dev/nvidiactl").exists()))
+
+
 def needs_blas(choice: DeviceChoice) -> bool:
     """Whether a model on this device multiplies with MLX's CPU back end for Linux, so that `prepare_blas` matters."""
-    on_cpu = choice == "cpu" or (choice == "auto" and not (cuda_installed() and Path("/dev/nvidiactl").exists()))
-    return sys.platform == "linux" and on_cpu
+    return sys.platform == "linux" and runs_on_cpu(choice)
 
 
 def use_device(choice: DeviceChoice) -> Device:

@@ -6,11 +6,11 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from pomona.core.errors import ModelNotFound, NotReady
+from pomona.core.errors import NotReady
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Prompt, Started, TextDelta, TokenStep
 from pomona.core.ports import Generator
 from pomona.core.status import ModelFacts
-from pomona.fleet.generator import ModelGenerator, RoutingGenerator, Words
+from pomona.fleet.generator import ModelGenerator, Words
 from pomona.models.references import bundled_folder
 from pomona.text.tokenizer_loading import load_tokenizer
 
@@ -96,15 +96,3 @@ async def test_an_engine_that_is_not_there_is_said_first() -> None:
     generator = ModelGenerator(WORDS, Echo(NotReady("It loads.")), ThreadPoolExecutor(1))
     with pytest.raises(NotReady, match="It loads"):
         await events_of(generator, request())
-
-
-async def test_requests_are_routed_by_name(generator: Generator) -> None:
-    routed = RoutingGenerator({"echo": generator, "alias": generator})
-    assert await events_of(routed, request()) == await events_of(generator, request())
-
-
-async def test_an_unknown_name_gets_the_known_ones(generator: Generator) -> None:
-    routed = RoutingGenerator({"known": generator, "alias": generator})
-    with pytest.raises(ModelNotFound, match=r"no model 'echo' here\. Available: 'known', 'alias'") as caught:
-        await events_of(routed, request())
-    assert caught.value.param == "model"

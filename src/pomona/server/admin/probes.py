@@ -23,7 +23,7 @@ def probe_routes(status: EngineStatus, drain: Drain, hang_seconds: float) -> API
         body = {"status": "failing" if problems else "ok", "problems": problems, "engines": engine_documents(reports)}
         return JSONResponse(body, status_code=503 if problems else 200)
 
-    @routes.get("/ready", summary="200 while a loaded model answers, else 503 with the reason")
+    @routes.get("/ready", summary="200 while requests are answered, 503 with the reason before the models of the start are there")
     async def ready() -> JSONResponse:
         reason = _why_not_ready(status.status(), drain, hang_seconds)
         return JSONResponse({"ready": reason is None, "reason": reason}, status_code=503 if reason else 200)
@@ -56,7 +56,11 @@ def engine_documents(reports: Sequence[EngineReport]) -> list[dict[str, object]]
 def _why_not_ready(reports: Sequence[EngineReport], drain: Drain, hang_seconds: float) -> str | None:
     if drain.begun:
         return "The server is shutting down."
-    if any(report.state == "ready" and not _hangs(report, hang_seconds) for report in reports):
+    awaited = [report for report in reports if report.required and report.state != "ready"]
+    if awaited:
+        return f"Models are not there yet: {', '.join(f'{report.model} is {report.state}' for report in awaited)}."
+    works = any(report.state == "ready" and not _hangs(report, hang_seconds) for report in reports)
+    if works or all(report.state == "loading" for report in reports):  # a server without any loaded model loads what is asked for
         return None
     states = ", ".join(f"{report.model} is {report.state}" for report in reports)
     return f"No model answers: {states or 'no engine runs'}."

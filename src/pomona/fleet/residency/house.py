@@ -1,0 +1,170 @@
+"""All models of one Pomona behind their ports: what servers and the Python engine work with."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from pomona.core.errors import ModelUnusable
+from pomona.core.events import EventBus
+from pomona.core.ports import Embedder, EngineStatus, Generator, ModelDirectory, Reranker, Residency, ResidencyStatus, Tokenization
+from pomona.core.settings import Settings
+from pomona.core.status import MemoryPlan, MemoryReport, ModelFacts
+from pomona.fleet.directory import Directory
+from pomona.fleet.residency.means import Means
+from pomona.fleet.residency.memory import Probe, budget_of, machine_memory
+from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
+from pomona.fleet.residency.planning import Needs, estimate
+from pomona.fleet.residency.pool import ResidentPool
+from pomona.fleet.residency.reports import Reports
+from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
+from pomona.fleet.residency.slots import Slot
+from pomona.fleet.residency.steward import RememberPin, Steward
+from pomona.fleet.resident import Resident, Workshop, open_resident
+from pomona.fleet.tokenization import ModelTokenization
+from pomona.models.catalog import look_into
+from pomona.models.device import runs_on_cpu
+from pomona.models.references import ResolvedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The ports of one Pomona. Nothing is loaded before it is asked for; `preload` loads what the settings say."""
+
+    generator: Generator
+    tokenization: Tokenization
+    embedder: Embedder
+    reranker: Reranker
+    directory: ModelDirectory
+    residency: Residency
+    residents: ResidencyStatus
+    status: EngineStatus
+    events: EventBus
+    pool: ResidentPool
+
+    async def preload(self) -> ModelFacts:
+        """Load and warm up all that is to be there from the start; the facts of the default model. Raises the first failure."""
+        wanted = [slot for slot in self.pool.slots if slot.required]
+        await asyncio.gather(*(self.pool.load(slot.name) for slot in wanted))
+        return _facts_of(wanted[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memories:
+    """What a Pomona remembers from one run to the next, and how it looks at memory."""
+
+    pinned: frozenset[str] = frozenset()
+    remember_pin: RememberPin = lambda _name, _pinned: None
+    probe: Probe = machine_memory
+
+
+@asynccontextmanager
+async def open_house(default: ResolvedModel, workshop: Workshop, events: EventBus, memories: Memories) -> AsyncGenerator[House]:
+    """A house whose engines are all gone at the end."""
+    settings = workshop.settings
+    budget = budget_of(settings.residency, memories.probe())
+    plumbing = _Plumbing(default, workshop, budget, memories)
+    means = Means(
+        resolve=plumbing.directory.resolve,
+        enrol=plumbing.enrol,
+        estimate=plumbing.estimate,
+        open=plumbing.open,
+        publish=events.publish,
+    )
+    async with ResidentPool(means, settings.residency, budget) as pool:
+        plumbing.pool = pool
+        for name in plumbing.required():
+            pool.slot(name).required = True
+        reports = Reports(pool, plumbing.directory, plumbing.memory, means)
+        yield House(
+            generator=PooledGenerator(pool, _let_in),
+            tokenization=PooledTokenization(plumbing.words),
+            embedder=PooledEmbedder(pool, _let_in),
+            reranker=PooledReranker(pool, _let_in),
+            directory=plumbing.directory,
+            residency=Steward(pool, reports, memories.remember_pin),
+            residents=reports,
+            status=reports,
+            events=events,
+            pool=pool,
+        )
+
+
+class _Plumbing:
+    """What the pool is given to work with."""
+
+    def __init__(self, default: ResolvedModel, workshop: Workshop, budget: int, memories: Memories) -> None:
+        self.directory = Directory(default, workshop.settings.models, self._loaded)
+        self.pool: ResidentPool | None = None
+        self._workshop = workshop
+        self._settings = workshop.settings
+        self._budget = budget
+        self._memories = memories
+
+    def enrol(self, model: ResolvedModel) -> Slot:
+        """What holds for a model."""
+        overrides = overrides_of(model, self.directory.names_of(model), self._settings)
+        default = model.path == self.directory.default.path
+        return Slot(
+            model=model,
+            name=model.id,
+            keep_alive=keep_alive_of(overrides, self._settings, default=default),
+            pinned=overrides.pin or model.id in self._memories.pinned,
+            default=default,
+        )
+
+    def required(self) -> Sequence[str]:
+        """What is to be there before Pomona is ready."""
+        overrides = self._settings.models.overrides
+        named = [name for name, each in overrides.items() if each.preload or each.pin]
+        return list(dict.fromkeys([self.directory.default.id, *self._settings.residency.preload, *named]))
+
+    async def estimate(self, slot: Slot) -> Needs:
+        """What `slot` will need."""
+        return await asyncio.get_running_loop().run_in_executor(self._workshop.pool, self._estimate, slot)
+
+    def _estimate(self, slot: Slot) -> Needs:
+        facts, problem = look_into(slot.model.path)
+        if facts is None:
+            raise ModelUnusable(problem or f"The folder {str(slot.model.path)!r} cannot be read.")
+        models = self._settings.models
+        expanded = models.dequantize_on_cpu and runs_on_cpu(models.device)
+        return estimate(facts, self._settings_of(slot, None).engine, expanded=expanded, budget=self._budget)
+
+    def open(self, slot: Slot, plan: MemoryPlan) -> AbstractAsyncContextManager[Resident]:
+        """Its engine, within `plan`."""
+        return open_resident(slot.model, replace(self._workshop, settings=self._settings_of(slot, plan.kv)))
+
+    def memory(self) -> MemoryReport:
+        """Memory now."""
+        there = self._memories.probe()
+        planned = self.pool.planned if self.pool else 0
+        return MemoryReport(total=there.total_bytes, free=there.free_bytes, budget=self._budget, planned=planned, guard="safe")
+
+    async def words(self, name: str) -> ModelTokenization:
+        """How a model reads and writes, whether or not it is loaded."""
+        model = self.directory.resolve(name)
+        settings = self._settings_of(self.enrol(model), None)
+        return ModelTokenization(await self._workshop.shelf.words(model, settings.models), self._workshop.pool)
+
+    def _settings_of(self, slot: Slot, kv_bytes: int | None) -> Settings:
+        overrides = overrides_of(slot.model, self.directory.names_of(slot.model), self._settings)
+        return settings_for(overrides, self._settings, default=slot.default, kv_bytes=kv_bytes)
+
+    def _loaded(self, folder: object) -> ModelFacts | None:
+        slots = self.pool.slots if self.pool else ()
+        slot = next((each for each in slots if each.model.path == folder), None)
+        if slot is None or slot.stay is None or slot.stay.resident is None:
+            return None
+        return slot.stay.resident.engine.report().facts
+
+
+def _facts_of(slot: Slot) -> ModelFacts:
+    facts = None if slot.stay is None or slot.stay.resident is None else slot.stay.resident.engine.report().facts
+    if facts is None:
+        raise RuntimeError(f"{slot.name!r} was loaded and is not there")
+    return facts
+
+
+async def _let_in(_: object) -> None:
+    """Everybody may come."""

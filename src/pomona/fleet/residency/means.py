@@ -1,0 +1,29 @@
+"""What a pool works with: the world outside, given to it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from pomona.core.events import Event
+from pomona.core.status import MemoryPlan
+from pomona.fleet.residency.planning import Needs
+from pomona.fleet.residency.slots import Slot
+from pomona.fleet.resident import Resident
+from pomona.models.references import ResolvedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a pool works with."""
+
+    resolve: Callable[[str], ResolvedModel]
+    """Raises ModelNotFound."""
+    enrol: Callable[[ResolvedModel], Slot]
+    """What holds for a model that is asked for the first time."""
+    estimate: Callable[[Slot], Awaitable[Needs]]
+    """What it will need. Raises ModelUnusable."""
+    open: Callable[[Slot, MemoryPlan], AbstractAsyncContextManager[Resident]]
+    publish: Callable[[Event], None]
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time

@@ -1,0 +1,47 @@
+"""The words of models, read once and kept while they are of use: tokenizers and chat templates need no engine."""
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from pomona.core.settings import ModelsSettings
+from pomona.fleet.generator import Words
+from pomona.models.references import ResolvedModel
+from pomona.text.templates import load_chat_template
+from pomona.text.tokenizer_loading import load_tokenizer
+
+KEPT = 8
+"""Models whose words are kept; a large vocabulary takes some 100 MB."""
+
+
+class WordsShelf:
+    """One event loop; files are read in `pool`."""
+
+    def __init__(self, pool: Executor, kept: int = KEPT) -> None:
+        self._pool = pool
+        self._kept = kept
+        self._words: OrderedDict[tuple[Path, Path | None], asyncio.Future[Words]] = OrderedDict()
+
+    async def words(self, model: ResolvedModel, settings: ModelsSettings) -> Words:
+        """How `model` reads and writes. Raises ModelUnusable for a tokenizer or template that cannot be read."""
+        key = (model.path, settings.chat_template)
+        if key not in self._words:
+            reading = self._words[key] = asyncio.get_running_loop().run_in_executor(self._pool, _load_words, model, settings)
+            reading.add_done_callback(partial(self._forget_failure, key))
+            while len(self._words) > self._kept:
+                self._words.popitem(last=False)
+        self._words.move_to_end(key)
+        return await asyncio.shield(self._words[key])
+
+    def _forget_failure(self, key: tuple[Path, Path | None], reading: asyncio.Future[Words]) -> None:
+        """The files may be better the next time."""
+        if (reading.cancelled() or reading.exception() is not None) and self._words.get(key) is reading:
+            del self._words[key]
+
+
+def _load_words(model: ResolvedModel, settings: ModelsSettings) -> Words:
+    tokenizer = load_tokenizer(model.path)
+    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.chat_template)
+    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.constrain_tool_calls)
