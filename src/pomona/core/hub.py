@@ -89,3 +89,11 @@ class RegisteredModel:
     model_id: str | None = None
     """Its id in the system that registered it."""
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanReport:
+    """What looking through a folder brought: what is registered now, and folders that could not be, with the reasons."""
+
+    registered: tuple[RegisteredModel, ...]
+    skipped: Mapping[str, str]

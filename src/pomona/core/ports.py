@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pomona.core.generation import GenerateEvent, GenerateRequest, Prompt, TokenStep, TokenText
-from pomona.core.hub import FitReport, HubModel, PullRequest, PullStatus, RegisteredModel
+from pomona.core.hub import FitReport, HubModel, PullRequest, PullStatus, RegisteredModel, ScanReport
 from pomona.core.status import EngineReport, MemoryReport, ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest
 
@@ -137,6 +137,14 @@ class Registry(Protocol):
 
     def forget(self, name: str) -> None:
         """Take an entry back; its files stay. Raises ModelNotFound."""
+        ...
+
+
+class Scanner(Protocol):
+    """Finds models and adapters in folders of this machine."""
+
+    def scan(self, directory: str) -> ScanReport:
+        """Register what lies below `directory`. Raises Forbidden outside the folders of the settings, NotFound."""
         ...
 
 
