@@ -25,9 +25,11 @@ REFUSED: Mapping[str, str] = {
     "use_bdlora": "is block-diagonal (use_bdlora)",
     "trainable_token_indices": "replaces the embeddings of single tokens (trainable_token_indices)",
     "arrow_config": "mixes other adapters (arrow_config)",
+    "kasa_config": "changes the singular values of the model's weights (kasa_config)",
+    "monteclora_config": "draws its matrices at random (monteclora_config)",
 }
 """Options of PEFT's LoraConfig that change what the matrices mean."""
-CHANGED_BASES = ("pissa", "olora", "corda")
+CHANGED_BASES = ("pissa", "olora", "corda", "lora_ga")
 """Ways to begin training that change the model's own weights: such an adapter does not go with the model as it was published."""
 
 
