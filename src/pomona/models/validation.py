@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from pomona.core.errors import ModelUnusable
+from pomona.core.status import Task
+from pomona.models.encoders.tasks import ENCODER_TYPES, is_encoder, positions_of, task_of
 from pomona.models.weights import Tensor, read_weights
 
 Json = Mapping[str, object]
@@ -46,6 +48,7 @@ class FolderFacts:
     vocabulary: int | None
     eos_token_ids: tuple[int, ...]
     has_chat_template: bool
+    task: Task = "generate"
 
 
 def inspect_folder(folder: Path) -> FolderFacts:
@@ -65,10 +68,11 @@ def inspect_folder(folder: Path) -> FolderFacts:
         weight_bytes=sum(tensor.nbytes for tensor in tensors.values()),
         dtype=_dtype(tensors),
         quantization=_describe_quantization(config),
-        max_context=_max_context(config, tokenizer_config),
+        max_context=_max_context(folder, config, tokenizer_config),
         vocabulary=_number(config, "vocab_size", "padded_vocab_size"),
         eos_token_ids=_eos_token_ids(folder, config, tokenizer_config),
         has_chat_template=_has_chat_template(folder, tokenizer_config),
+        task=task_of(folder, config),
     )
 
 
@@ -86,13 +90,15 @@ def read_config(folder: Path) -> Json:
 
 
 def check_architecture(folder: Path, config: Json) -> str:
-    """The `model_type`, if mlx-lm can load it. Raises ModelUnusable: code in the folder is refused, and names get suggestions."""
+    """The `model_type`, if mlx-lm or `encoders` can load it. Raises ModelUnusable: code in the folder is refused, and names get suggestions."""
     path = folder / "config.json"
     if config.get("model_file") is not None:
         _refuse(
             path, f"asks to run the Python file {config['model_file']!r} of its folder. Pomona never runs code that comes with a model."
         )
     model_type = str(config["model_type"])
+    if is_encoder(config):
+        return model_type
     places, renamed = _architecture_modules()
     module = renamed.get(model_type, model_type)
     if module not in places or not _defines_model(places[module]):
@@ -114,10 +120,10 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def supported_model_types() -> list[str]:
-    """Every `model_type` that mlx-lm defines, other names for the same architecture included, sorted."""
+    """Every `model_type` that mlx-lm or `encoders` defines, other names for the same architecture included, sorted."""
     places, renamed = _architecture_modules()
     own = {name for name, path in places.items() if _defines_model(path)}
-    return sorted(own | {name for name, target in renamed.items() if target in own})
+    return sorted(own | {name for name, target in renamed.items() if target in own} | set(ENCODER_TYPES))
 
 
 @cache
@@ -188,7 +194,10 @@ def _describe_quantization(config: Json) -> str | None:
     return f"{bits}{groups}{', mixed' if mixed else ''}"
 
 
-def _max_context(config: Json, tokenizer_config: Json) -> int | None:
+def _max_context(folder: Path, config: Json, tokenizer_config: Json) -> int | None:
+    own = _number(_read_json(folder / "sentence_bert_config.json"), "max_seq_length")
+    if own or is_encoder(config):
+        return own or positions_of(config)
     found = _number(config, *CONTEXT_KEYS) or _number(tokenizer_config, "model_max_length")
     return found if found and found < LARGEST_CONTEXT else None
 

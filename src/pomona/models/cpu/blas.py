@@ -9,19 +9,14 @@ rebound no C compiler and only scipy-openblas32, whose symbols have a prefix: ML
 """
 
 import ctypes
-import hashlib
 import importlib.util
-import platform
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from pomona.models.cpu.compiling import COMPILERS, compiled_library
 from pomona.models.cpu.slots import point_import_at
 from pomona.models.device import usable_cores
 
@@ -30,9 +25,6 @@ BlasKind = Literal["system", "bundled", "off", "missing", "late", "platform"]
 Route = Literal["shim", "direct", "rebound", "none"]
 
 SYSTEM_LIBRARIES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so", "libblis.so.4")
-COMPILERS = ("cc", "gcc", "clang")
-FLAGS = (("-O3", "-march=native", "-fopenmp"), ("-O3", "-march=native"), ("-O2",))
-COMPILE_SECONDS = 60
 ADVICE = (
     "Generation on this CPU will be about 20 times slower than it could be. "
     "Install one with `pip install scipy-openblas32` or `apt-get install libopenblas0-pthread`."
@@ -131,7 +123,7 @@ def _limit_threads(library: _Library) -> int:
 
 
 def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: Iterable[str]) -> tuple[Route, str]:
-    shim = _compiled_shim(cache_folder, compilers)
+    shim = compiled_library("sgemm", "pomona_bind", cache_folder, compilers)
     if shim is not None:
         handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
         handle["pomona_bind"](ctypes.c_void_p(library.address("cblas_sgemm")), ctypes.c_int(threads))
@@ -148,54 +140,3 @@ def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: I
 def _wait_passively() -> None:
     """Tell the OpenMP runtime, which reads the C environment when it is loaded, that idle threads sleep instead of spinning."""
     ctypes.CDLL(None)["setenv"](b"OMP_WAIT_POLICY", b"passive", ctypes.c_int(0))
-
-
-def _compiled_shim(cache_folder: Path, compilers: Iterable[str]) -> Path | None:
-    """The shim for this source and processor, from the cache or compiled now; None where no compiler works."""
-    source = files("pomona.models.cpu").joinpath("sgemm.c").read_bytes()
-    key = hashlib.sha256(source + _processor().encode()).hexdigest()[:16]
-    target = cache_folder / f"pomona-sgemm-{key}.so"
-    if _loads(target):
-        return target
-    try:
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder) as folder:
-            return target if _compile(source, Path(folder), target, compilers) else None
-    except OSError:
-        return None
-
-
-def _processor() -> str:
-    """What -march=native depends on: a cache on a shared disk must not serve another machine."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    facts = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
-    return "\n".join((platform.machine(), *sorted(facts)))
-
-
-def _compile(source: bytes, folder: Path, target: Path, compilers: Iterable[str]) -> bool:
-    """Compile in `folder`, then move into place in one step, so that concurrent starts never see half a file."""
-    text, built = folder / "sgemm.c", folder / "sgemm.so"
-    text.write_bytes(source)
-    found = [path for name in compilers if (path := shutil.which(name))]
-    for compiler in found:
-        for flags in FLAGS:
-            command = [compiler, *flags, "-shared", "-fPIC", "-o", str(built), str(text)]
-            try:
-                result = subprocess.run(command, capture_output=True, timeout=COMPILE_SECONDS, check=False)
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-            if result.returncode == 0 and _loads(built):
-                built.replace(target)
-                return True
-    return False
-
-
-def _loads(path: Path) -> bool:
-    """Whether the file is there and is a library of this system. Loading is by file, so a later move does not matter."""
-    try:
-        return path.is_file() and bool(ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)["pomona_bind"])
-    except (OSError, AttributeError):
-        return False

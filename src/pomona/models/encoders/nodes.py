@@ -1,0 +1,34 @@
+"""Parts that the architectures share. Modules have the names that published weights have, so that errors can tell those."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class Node(nn.Module):
+    """Named parts without a computation of their own."""
+
+    def __init__(self, /, **parts: object) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+class Norm(nn.LayerNorm):
+    """A layer norm whose bias may be missing."""
+
+    def __init__(self, width: int, epsilon: float, *, bias: bool = True) -> None:
+        super().__init__(width, eps=epsilon, bias=bias)
+
+
+Weights = dict[str, mx.array]
+
+
+def join(weights: Weights, names: tuple[str, ...], joined: str) -> None:
+    """Replace `names` by one array in which their rows follow each other, for each of the arrays that a layer has."""
+    for ending in ("weight", "scales", "biases", "bias"):
+        parts = [weights.pop(f"{name}.{ending}", None) for name in names]
+        found = [part for part in parts if part is not None]
+        if len(found) == len(names):
+            weights[f"{joined}.{ending}"] = mx.concatenate(found)
+        else:
+            weights.update({f"{name}.{ending}": part for name, part in zip(names, parts, strict=True) if part is not None})
