@@ -99,7 +99,7 @@ def load(launch: Launch) -> Loaded:
         stats=Stats(),
         warnings=["It only counts."],
     )
-    return Loaded(engine=CountingEngine(), prove=lambda: None, ready=ready)
+    return Loaded.stepped(CountingEngine(), lambda: None, ready)
 
 
 if __name__ == "__main__":

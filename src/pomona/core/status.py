@@ -61,6 +61,8 @@ class ModelFacts:
     weight_bytes: int
     kv_budget_bytes: int
     load_seconds: float
+    dimensions: int = 0
+    """Of the vectors that an embedder makes."""
     warnings: tuple[str, ...] = ()
 
 

@@ -18,7 +18,8 @@ from pomona.core.generation import (
     TokenLogprobs,
     TokenStep,
 )
-from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section
+from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section, VectorsSettings
+from pomona.core.status import Task
 
 
 class Launch(Section):
@@ -34,6 +35,9 @@ class Launch(Section):
     engine: EngineSettings
     models: ModelsSettings
     logging: LoggingSettings
+    vectors: VectorsSettings = VectorsSettings()
+    task: Task | None = None
+    """What the model is for; None: what its files say."""
 
 
 SAMPLING_FIELDS = tuple(SamplingParams.__slots__)
@@ -100,8 +104,23 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
         )
 
 
+class TextInput(msgspec.Struct, frozen=True, array_like=True):
+    """One text in ids. Of a pair, the second text begins at `second`; the first `prompt` tokens are an instruction."""
+
+    token_ids: list[int]
+    second: int | None = None
+    prompt: int = 0
+
+
+class Encode(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: make a vector of each text, or a score where the model is a reranker. Answered by one Encoded or Refused."""
+
+    id: str
+    texts: list[TextInput]
+
+
 class Cancel(msgspec.Struct, tag=True, frozen=True):
-    """Gateway -> engine: drop the row at the next step. Unknown ids are ignored. No answer is sent."""
+    """Gateway -> engine: drop the row, or the texts of an Encode, at the next step. Unknown ids are ignored. No answer is sent."""
 
     id: str
 
@@ -155,6 +174,8 @@ class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     kv_budget_bytes: int
     load_seconds: float
     stats: Stats
+    dimensions: int = 0
+    """Of the vectors that an embedder makes."""
     warnings: list[str] = []
 
 
@@ -201,6 +222,20 @@ class Step(msgspec.Struct, tag=True, frozen=True):
     stats: Stats
 
 
+class Encoded(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: `data` is (texts, width), float32, little-endian, row by row, in the order of the request's texts."""
+
+    id: str
+    width: int
+    data: bytes
+
+
+class Encoding(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: a pass over texts ran."""
+
+    stats: Stats
+
+
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway, while idle: a small computation has just run on the device."""
 
@@ -219,5 +254,5 @@ def _typed(pairs: list[tuple[float, list[tuple[int, float]]]]) -> tuple[TokenLog
     return tuple(TokenLogprobs(logprob=logprob, top=tuple(top)) for logprob, top in pairs)
 
 
-ToEngine = Add | Cancel | Pause | Resume | Shutdown
-ToGateway = Loading | Ready | LoadFailed | Step | Heartbeat | Refused
+ToEngine = Add | Encode | Cancel | Pause | Resume | Shutdown
+ToGateway = Loading | Ready | LoadFailed | Step | Encoded | Encoding | Heartbeat | Refused

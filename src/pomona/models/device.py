@@ -44,6 +44,11 @@ class Device:
     free_bytes: int
     working_set_bytes: int
 
+    @property
+    def title(self) -> str:
+        """Kind and name, as people read them."""
+        return f"{self.kind} ({self.name})" if self.name != self.kind else self.kind
+
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
     """Cores that this process may keep busy: its affinity mask and its container's quota count. At least 1."""

@@ -21,7 +21,7 @@ from pomona.core.errors import ModelUnusable, PomonaError
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.telemetry import configure_logging, get_logger
 from pomona.engine.process.channel import Channel
-from pomona.engine.process.loop import DeviceLoop, SteppedEngine
+from pomona.engine.process.loop import DeviceLoop, Loop, SteppedEngine, Worker
 from pomona.engine.protocol import Launch, LoadFailed, Loading, Ready
 
 EXIT_LOAD_FAILED, EXIT_ENGINE_FAILED, EXIT_GATEWAY_GONE = 3, 4, 5
@@ -34,9 +34,21 @@ log = get_logger(__name__)
 class Loaded:
     """An engine and what is said of it. `prove` runs a small computation on the device and returns when it is done."""
 
-    engine: SteppedEngine
-    prove: Callable[[], None]
+    engine: Worker
+    drive: Callable[[Channel, float], Loop]
+    """The loop that drives it; the number is of seconds between signs of life."""
+    warm_up: Callable[[], None]
+    """One small piece of work: what is compiled or allocated on first use is so before the first request."""
     ready: Ready
+
+    @classmethod
+    def stepped(cls, engine: SteppedEngine, prove: Callable[[], None], ready: Ready) -> "Loaded":
+        """An engine that writes text."""
+
+        def drive(channel: Channel, heartbeat_seconds: float) -> Loop:
+            return DeviceLoop(engine, channel, prove, heartbeat_seconds)
+
+        return cls(engine=engine, drive=drive, warm_up=lambda: _warm_up(engine), ready=ready)
 
 
 def run(load: Callable[[Launch], Loaded]) -> int:
@@ -62,7 +74,7 @@ def _serve(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) -
     gc.collect()
     gc.freeze()  # what loading made stays; the collector need not look at it between steps
     channel.send(loaded.ready)
-    well = DeviceLoop(loaded.engine, channel, loaded.prove, launch.heartbeat_seconds).run()
+    well = loaded.drive(channel, launch.heartbeat_seconds).run()
     if well:
         loaded.engine.close()
     return 0 if well else EXIT_ENGINE_FAILED
@@ -73,7 +85,7 @@ def _load(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) ->
     started = time.monotonic()
     try:
         loaded = load(launch)
-        _warm_up(loaded.engine)
+        loaded.warm_up()
     except PomonaError as error:
         channel.send(LoadFailed(error.code, error.message))
         return None
@@ -86,7 +98,7 @@ def _load(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) ->
 
 
 def _warm_up(engine: SteppedEngine) -> None:
-    """One token from one token: what is compiled or allocated on first use is so before the first request."""
+    """One token from one token."""
     greedy = SamplingParams(temperature=0.0)
     engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=greedy, max_tokens=1))
     while engine.has_work:

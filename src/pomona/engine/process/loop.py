@@ -1,14 +1,15 @@
 """The device loop: commands in, steps out. It runs in the only thread of the process that touches MLX."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from pomona.core.errors import EngineFailed, PomonaError
+from pomona.core.errors import EngineFailed, PomonaError, UnsupportedField
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.telemetry import get_logger
 from pomona.engine.process.channel import Channel
-from pomona.engine.protocol import Add, Cancel, Heartbeat, Pause, Refused, Resume, Row, Shutdown, Stats, Step, ToEngine
+from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Heartbeat, Pause, Refused, Resume, Row, Shutdown, Stats, Step, ToEngine
 
 COMMANDS_PER_STEP = 256
 QUIET_STEP_SECONDS = 0.1
@@ -66,11 +67,31 @@ class SteppedEngine(Rows, Pausing, Stepping, Protocol):
     """What the loop drives: `pomona.engine.engine.Engine`."""
 
 
-class DeviceLoop:
-    """`prove` runs a small computation on the device and returns when it is done."""
+class Worker(Protocol):
+    """What every engine is to its loop."""
 
-    def __init__(self, engine: SteppedEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
-        self._engine = engine
+    @property
+    def has_work(self) -> bool:
+        """A step would get further."""
+        ...
+
+    def stats(self) -> Stats:
+        """The state after the last step."""
+        ...
+
+    def close(self) -> None:
+        """Drop everything and wait for the device."""
+        ...
+
+
+class Loop(ABC):
+    """Commands, steps and signs of life in turn, whatever kind of engine `worker` is.
+
+    `prove` runs a small computation on the device and returns when it is done.
+    """
+
+    def __init__(self, worker: Worker, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
+        self._worker = worker
         self._channel = channel
         self._prove = prove
         self._heartbeat_seconds = heartbeat_seconds
@@ -93,14 +114,52 @@ class DeviceLoop:
 
     def _obey(self) -> None:
         """Take the commands that are there; wait for one while there is nothing to step."""
-        idle = not self._engine.has_work
+        idle = not self._worker.has_work
         wait_seconds = max(0.0, self._sent_at + self._heartbeat_seconds - time.monotonic()) if idle else 0.0
         for _ in range(COMMANDS_PER_STEP):
             command = self._channel.receive(wait_seconds)
             if command is None or not self._serving:
                 return
-            self._handle(command)
+            if isinstance(command, Shutdown):
+                self._serving = False
+            else:
+                self._handle(command)
             wait_seconds = 0.0
+
+    def _advance(self) -> None:
+        """A step if there is work; else a sign of life, where one is due or something changed that the gateway shows."""
+        if not self._serving:
+            return
+        if self._worker.has_work:
+            self._step()
+        elif self._changed or time.monotonic() >= self._sent_at + self._heartbeat_seconds:
+            self._prove()
+            self._send(Heartbeat(self._worker.stats()))
+
+    def _send(self, message: Step | Encoding | Heartbeat) -> None:
+        self._channel.send(message)
+        self._sent_at = time.monotonic()
+        self._changed = False
+
+    def _refuse_all(self, message: str) -> None:
+        for row_id in self._alive:
+            self._channel.send(Refused(row_id, EngineFailed.code, message))
+
+    @abstractmethod
+    def _handle(self, command: ToEngine) -> None:
+        """Obey one command."""
+
+    @abstractmethod
+    def _step(self) -> None:
+        """One step, and what it made to the gateway."""
+
+
+class DeviceLoop(Loop):
+    """The loop of an engine that writes text."""
+
+    def __init__(self, engine: SteppedEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
+        super().__init__(engine, channel, prove, heartbeat_seconds)
+        self._engine = engine
 
     def _handle(self, command: ToEngine) -> None:
         match command:
@@ -114,8 +173,11 @@ class DeviceLoop:
                 self._engine.pause(row_id)
             case Resume(id=row_id):
                 self._engine.resume(row_id)
-            case Shutdown():
-                self._serving = False
+            case Encode(id=request_id):
+                error = UnsupportedField("This model writes text; it does not make vectors.", param="model")
+                self._channel.send(Refused(request_id, error.code, error.message))
+            case _:
+                pass
 
     def _add(self, command: Add) -> None:
         try:
@@ -124,16 +186,6 @@ class DeviceLoop:
             self._channel.send(Refused(command.id, error.code, error.message))
         else:
             self._alive.add(command.id)
-
-    def _advance(self) -> None:
-        """A step if there is work; else a sign of life, where one is due or something changed that the gateway shows."""
-        if not self._serving:
-            return
-        if self._engine.has_work:
-            self._step()
-        elif self._changed or time.monotonic() >= self._sent_at + self._heartbeat_seconds:
-            self._prove()
-            self._send(Heartbeat(self._engine.stats()))
 
     def _step(self) -> None:
         made = self._engine.step()
@@ -144,12 +196,3 @@ class DeviceLoop:
         for row_id, step in made:
             if step.failure is not None:
                 self._channel.send(Refused(row_id, step.failure.code, step.failure.message))
-
-    def _send(self, message: Step | Heartbeat) -> None:
-        self._channel.send(message)
-        self._sent_at = time.monotonic()
-        self._changed = False
-
-    def _refuse_all(self, message: str) -> None:
-        for row_id in self._alive:
-            self._channel.send(Refused(row_id, EngineFailed.code, message))

@@ -4,7 +4,9 @@ from pomona.engine.process.host import Loaded
 from pomona.engine.protocol import Launch, Ready, Stats
 from pomona.models.cpu.blas import prepare_blas
 from pomona.models.device import needs_blas, use_device
+from pomona.models.encoders.tasks import task_of
 from pomona.models.references import ResolvedModel
+from pomona.models.validation import read_config
 
 
 def load_engine(launch: Launch) -> Loaded:
@@ -14,17 +16,23 @@ def load_engine(launch: Launch) -> Loaded:
 
     import mlx.core as mx
 
+    device = use_device(settings.device)
+    task = launch.task or task_of(launch.folder, read_config(launch.folder))
+    if task != "generate":
+        from pomona.engine.vectors.process import load_vector_engine
+
+        return load_vector_engine(launch, task, device, [blas.warning if blas else ""], prove=lambda: mx.eval(mx.ones(1) + 1))
+
     from pomona.engine.engine import build_engine
     from pomona.models.loading import load
 
-    device = use_device(settings.device)
     found = ResolvedModel(id=launch.model, path=launch.folder, kind="folder", reference=str(launch.folder))
     model = load(found, device, dequantize_on_cpu=settings.dequantize_on_cpu)
     engine = build_engine(model, launch.engine)
     ready = Ready(
         model=launch.model,
         architecture=model.architecture,
-        device=f"{device.kind} ({device.name})" if device.name != device.kind else device.kind,
+        device=device.title,
         max_context=engine.max_context,
         vocabulary=model.vocabulary,
         weight_bytes=model.weight_bytes,
@@ -33,4 +41,4 @@ def load_engine(launch: Launch) -> Loaded:
         stats=Stats(),
         warnings=[text for text in (blas.warning if blas else "", *model.warnings, *engine.warnings) if text],
     )
-    return Loaded(engine=engine, prove=lambda: mx.eval(mx.ones(1) + 1), ready=ready)
+    return Loaded.stepped(engine, lambda: mx.eval(mx.ones(1) + 1), ready)

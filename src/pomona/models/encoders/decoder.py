@@ -19,7 +19,7 @@ _mlx_lm = cast("Any", importlib.import_module("mlx_lm.utils"))
 class Decoder(nn.Module):
     """The decoder below a language model's head. `judge`: ids of the words for yes and no, by whose logits documents are scored."""
 
-    def __init__(self, language_model: nn.Module, width: int, *, score: mx.array | None, judge: tuple[int, int] | None) -> None:
+    def __init__(self, language_model: nn.Module, width: int, *, score: mx.array | None, judge: tuple[int, int | None] | None) -> None:
         super().__init__()
         self.language_model = language_model
         self.width = width
@@ -43,10 +43,10 @@ class Decoder(nn.Module):
         tied = getattr(language_model, "lm_head", None)
         logits = language_model.model.embed_tokens.as_linear(last) if tied is None else tied(last)
         yes, no = self._judge
-        return logits[:, yes] - logits[:, no]
+        return logits[:, yes] if no is None else logits[:, yes] - logits[:, no]
 
 
-def build_decoder(facts: FolderFacts, layout: VectorLayout, judge: tuple[int, int] | None) -> Decoder:
+def build_decoder(facts: FolderFacts, layout: VectorLayout, judge: tuple[int, int | None] | None) -> Decoder:
     """The decoder of a folder, its weights still on disk. Raises what mlx-lm raises for files that do not fit."""
     _check_direction(facts)
     removed: Weights = {}

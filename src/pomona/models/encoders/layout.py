@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, cast, get_args
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.status import Task
-from pomona.models.encoders.tasks import is_encoder, task_of
+from pomona.models.encoders.tasks import is_encoder
 
 Json = Mapping[str, object]
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
@@ -58,11 +58,13 @@ class VectorLayout:
     lower_case: bool = False
     judged_by_words: bool = False
     """A reranker that answers yes or no (Qwen3-Reranker)."""
+    judge: tuple[int, int | None] | None = None
+    """The ids of those words, where the folder names them; the second may be missing."""
 
 
-def read_layout(folder: Path, config: Json) -> VectorLayout:
-    """Read and check the layout of `folder`, whose task is embed or rerank. Raises ModelUnusable naming the file."""
-    task, causal = task_of(folder, config), not is_encoder(config)
+def read_layout(folder: Path, config: Json, task: Task) -> VectorLayout:
+    """Read and check the layout of `folder` for `task`, embed or rerank. Raises ModelUnusable naming the file."""
+    causal = not is_encoder(config)
     sizes, saved = _read(folder / "sentence_bert_config.json"), _read(folder / "config_sentence_transformers.json")
     prompts, default = saved.get("prompts"), saved.get("default_prompt_name")
     layout = _Steps(folder, causal=causal)
@@ -78,6 +80,7 @@ def read_layout(folder: Path, config: Json) -> VectorLayout:
         default_prompt=default if isinstance(default, str) else None,
         max_tokens=_positive(sizes.get("max_seq_length")),
         lower_case=sizes.get("do_lower_case") is True,
+        judge=layout.judge,
         judged_by_words=task == "rerank" and causal and not _classifies(config),
     )
 
@@ -99,6 +102,7 @@ class _Steps:
         self.include_prompt = True
         self.normalize = True
         self.dense: list[DenseStep] = []
+        self.judge: tuple[int, int | None] | None = None
 
     def read(self) -> None:
         path = self._folder / "modules.json"
@@ -112,8 +116,10 @@ class _Steps:
 
     def _read_step(self, path: Path, kind: str, folder: Path) -> None:
         match kind:
-            case "Transformer" | "Dropout" | "LogitScore":
+            case "Transformer" | "Dropout":
                 pass
+            case "LogitScore":
+                self._read_judge(folder / "config.json")
             case "Pooling":
                 self._read_pooling(folder)
             case "Normalize":
@@ -122,6 +128,13 @@ class _Steps:
                 self.dense.append(_dense(folder))
             case _:
                 _refuse(path, f"has a step of type {kind!r}; Pomona knows Transformer, Pooling, Dense, Normalize and Dropout.")
+
+    def _read_judge(self, path: Path) -> None:
+        config = _read(path)
+        yes, no = _positive(config.get("true_token_id")), _positive(config.get("false_token_id"))
+        if yes is None:
+            _refuse(path, f"must give true_token_id as a whole number; it says {config.get('true_token_id')!r}.")
+        self.judge = yes, no
 
     def _read_pooling(self, folder: Path) -> None:
         path = folder / "config.json"

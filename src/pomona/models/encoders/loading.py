@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
+from tokenizers import Tokenizer
 
 from pomona.core.errors import ModelUnusable
+from pomona.core.status import Task
 from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
 from pomona.models.cpu.kernels import load_kernels
 from pomona.models.cpu.rotary import share_rotary_tables
@@ -32,22 +34,19 @@ _HEADS = ("cls.", "lm_head.", "head.", "decoder.", "pooler.", "classifier.", "sc
 SHOWN = 5
 
 
-def load_vector_model(
-    folder: Path, device: Device, *, dequantize_on_cpu: bool, cache_folder: Path, judge: tuple[int, int] | None = None
-) -> VectorModel:
-    """Load the model of `folder`, whose task is embed or rerank. On CPUs its weights become float32, unless `dequantize_on_cpu` is off.
+def load_vector_model(folder: Path, task: Task, device: Device, *, dequantize_on_cpu: bool, cache_folder: Path) -> VectorModel:
+    """Load the model of `folder` for `task`, embed or rerank. On CPUs its weights become float32, unless `dequantize_on_cpu` is off.
 
-    `cache_folder` keeps the compiled functions for CPUs; `judge` are the ids of yes and no, for rerankers that answer in words.
-    Raises ModelUnusable naming the file or the tensors.
+    `cache_folder` keeps the compiled functions for CPUs. Raises ModelUnusable naming the file or the tensors.
     """
     facts = inspect_folder(folder)
-    layout = read_layout(folder, facts.config)
+    layout = read_layout(folder, facts.config, task)
     _check_labels(facts, layout)
     plain = device.kind == "cpu" and dequantize_on_cpu
     kernels = load_kernels(cache_folder) if plain else None
     operations = CpuOperations(kernels) if kernels else Operations()
     try:
-        encoder = _encoder(facts, layout, operations) if is_encoder(facts.config) else build_decoder(facts, layout, judge)
+        encoder = _encoder(facts, layout, operations) if is_encoder(facts.config) else build_decoder(facts, layout, _judge(facts, layout))
         width = int(encoder.width) if hasattr(encoder, "width") else int(cast("int", facts.config["hidden_size"]))
         pooling = _pooling(layout, width) if layout.task == "embed" else None
         weights = modules_of(encoder, pooling)
@@ -77,6 +76,18 @@ def _check_labels(facts: FolderFacts, layout: VectorLayout) -> None:
     if layout.task == "rerank" and not layout.judged_by_words and count != 1:
         path = facts.path / "config.json"
         raise ModelUnusable(f"The file {str(path)!r} describes a classifier of {count!r} classes; a reranker has 1.")
+
+
+def _judge(facts: FolderFacts, layout: VectorLayout) -> tuple[int, int | None] | None:
+    """The ids of the words for yes and no: those that the folder names, else of the words themselves."""
+    if not layout.judged_by_words or layout.judge:
+        return layout.judge
+    path = facts.path / "tokenizer.json"
+    words = Tokenizer.from_file(str(path)) if path.is_file() else None
+    yes, no = (words.token_to_id(word) if words else None for word in ("yes", "no"))
+    if yes is None or no is None:
+        raise ModelUnusable(f"The file {str(path)!r} lacks the tokens 'yes' and 'no', by which this kind of reranker judges.")
+    return yes, no
 
 
 def _encoder(facts: FolderFacts, layout: VectorLayout, operations: Operations) -> Bert | ModernBert:
@@ -151,4 +162,3 @@ def _warnings(*, plain: bool, kernels: bool) -> tuple[str, ...]:
     if plain and not kernels and sys.platform == "linux":
         return ("No C compiler (cc, gcc, clang) works here, so vectors take about twice as long. Install one, such as gcc.",)
     return ()
-

@@ -1,5 +1,7 @@
 """From the hidden states of tokens to one vector per text, as sentence-transformers' modules do it."""
 
+from typing import cast
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -42,8 +44,8 @@ class Pooling(nn.Module):
         """Read the weights of a linear layer. Raises ModelUnusable."""
         path = folder.folder / "model.safetensors"
         try:
-            weights = mx.load(str(path))
-            named = [(name.removeprefix("linear."), value.astype(mx.float32)) for name, value in dict(weights).items()]  # pyright: ignore
+            weights = cast("dict[str, mx.array]", mx.load(str(path)))
+            named = [(name.removeprefix("linear."), value.astype(mx.float32)) for name, value in weights.items()]
             self.dense[step].load_weights(named)
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelUnusable(f"The file {str(path)!r} does not hold the layer that its config.json describes: {error}.") from None

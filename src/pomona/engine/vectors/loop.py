@@ -1,0 +1,45 @@
+"""The device loop of an engine for vectors."""
+
+from collections.abc import Callable
+
+from pomona.core.errors import PomonaError, UnsupportedField
+from pomona.engine.process.channel import Channel
+from pomona.engine.process.loop import Loop
+from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Refused, ToEngine
+from pomona.engine.vectors.engine import VectorEngine
+
+
+class VectorLoop(Loop):
+    """`Encode` in, `Encoded` out, and word of every pass."""
+
+    def __init__(self, engine: VectorEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
+        super().__init__(engine, channel, prove, heartbeat_seconds)
+        self._engine = engine
+
+    def _handle(self, command: ToEngine) -> None:
+        match command:
+            case Encode():
+                self._add(command)
+            case Cancel(id=request_id):
+                self._engine.cancel(request_id)
+                self._alive.discard(request_id)
+                self._changed = True
+            case Add(id=request_id):
+                error = UnsupportedField("This model makes vectors; it does not write text.", param="model")
+                self._channel.send(Refused(request_id, error.code, error.message))
+            case _:
+                pass
+
+    def _add(self, command: Encode) -> None:
+        try:
+            self._engine.add(command)
+        except PomonaError as error:
+            self._channel.send(Refused(command.id, error.code, error.message))
+        else:
+            self._alive.add(command.id)
+
+    def _step(self) -> None:
+        for done in self._engine.step():
+            self._alive.discard(done.id)
+            self._channel.send(done)
+        self._send(Encoding(self._engine.stats()))
