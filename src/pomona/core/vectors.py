@@ -44,6 +44,8 @@ class RerankRequest:
     """What relevance means, for models that take it in words."""
     truncate: bool = True
     """Cut documents that are longer than the model's context instead of refusing them."""
+    max_document_tokens: int | None = None
+    """Cut every document behind so many of its tokens; None: none for that."""
     caller: str = ""
     keep_alive_seconds: float | None = None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from msgspec import structs
@@ -12,7 +12,7 @@ from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
 from pomona.core.telemetry import get_logger
-from pomona.engine.protocol import Ready, Stats
+from pomona.engine.protocol import Encoded, Ready, Stats, TextInput
 from pomona.fleet.process.client import EngineClient
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -78,6 +78,11 @@ class Supervisor:
         async with aclosing(client.stream(prompt)) as steps:
             async for step in steps:
                 yield step
+
+    async def encode(self, texts: Sequence[TextInput]) -> Encoded:
+        """A vector or score of each text. Waits and raises as `stream`."""
+        client = await self._ready_client()
+        return await client.encode(texts)
 
     def report(self) -> EngineReport:
         """How the engine is, from what it said last."""
@@ -159,6 +164,7 @@ class Supervisor:
             weight_bytes=ready.weight_bytes,
             kv_budget_bytes=ready.kv_budget_bytes,
             load_seconds=ready.load_seconds,
+            dimensions=ready.dimensions,
             warnings=tuple(ready.warnings),
         )
         self._problem = None

@@ -90,7 +90,7 @@ def read_config(folder: Path) -> Json:
 
 
 def check_architecture(folder: Path, config: Json) -> str:
-    """The `model_type`, if mlx-lm or `encoders` can load it. Raises ModelUnusable: no code of the folder is run, and names get suggestions."""
+    """The `model_type`, if mlx-lm or `encoders` can load it. Raises ModelUnusable: no code is run, names get suggestions."""
     path = folder / "config.json"
     if config.get("model_file") is not None:
         _refuse(

@@ -51,7 +51,7 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Ids of `text`. With special tokens, a text that already begins with the beginning-of-text token gets no second one."""
-        ids = self._vocabulary.encode(_mend_surrogates(text), add_special_tokens=add_special_tokens)
+        ids = self._vocabulary.encode(mend_surrogates(text), add_special_tokens=add_special_tokens)
         if not add_special_tokens or self.bos_id is None:
             return ids
         if self._file_adds_bos and (not self.adds_bos or ids[1:2] == [self.bos_id]):
@@ -60,7 +60,7 @@ class Tokenizer:
 
     def encode_chat(self, text: str) -> list[int]:
         """Ids of a rendered chat template, which writes its own special tokens, as a rule the first one too."""
-        return self._with_bos(self._vocabulary.encode(_mend_surrogates(text), add_special_tokens=False))
+        return self._with_bos(self._vocabulary.encode(mend_surrogates(text), add_special_tokens=False))
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of `ids` as a whole; bytes that are no UTF-8 become U+FFFD."""
@@ -120,7 +120,7 @@ class Tokenizer:
         return b"" if token is None else self.spelling.spell(token)
 
 
-def _mend_surrogates(text: str) -> str:
+def mend_surrogates(text: str) -> str:
     r"""JSON may hold half a character (`"\ud83d"`), which no tokenizer takes: halves that meet become one, others U+FFFD."""
     if text.isascii():
         return text

@@ -46,6 +46,31 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return _from_transformers(folder, found, special)
 
 
+def load_fast_tokenizer(folder: Path) -> FastTokenizer:
+    """The tokenizer of the model in `folder` as the library's own object, for what `Tokenizer` has no words for: pairs of texts, and
+    what the file adds around them. It neither truncates nor pads. Raises ModelUnusable.
+    """
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        with _Naming(path):
+            fast = FastTokenizer.from_file(str(path))
+    else:
+        found = next((folder / name for name in OTHER_FORMATS if (folder / name).is_file()), path)
+        with _Naming(found):
+            loaded = importlib.import_module("transformers").AutoTokenizer.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True
+            )
+            fast = getattr(loaded, "backend_tokenizer", None)
+        if not isinstance(fast, FastTokenizer):
+            raise ModelUnusable(
+                f"The tokenizer {str(found)!r} cannot be used for vectors. Take a version of the model with tokenizer.json."
+            )
+    fast.no_truncation()
+    fast.no_padding()
+    _add_missing(fast, read_json(folder / "tokenizer_config.json"))
+    return fast
+
+
 class _FastVocabulary:
     """A vocabulary of the `tokenizers` library, whose objects may be shared between threads."""
 

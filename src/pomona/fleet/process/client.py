@@ -12,6 +12,9 @@ from pomona.core.settings import FleetSettings
 from pomona.engine.protocol import (
     Add,
     Cancel,
+    Encode,
+    Encoded,
+    Encoding,
     Heartbeat,
     Launch,
     LoadFailed,
@@ -24,6 +27,7 @@ from pomona.engine.protocol import (
     Shutdown,
     Stats,
     Step,
+    TextInput,
     ToGateway,
 )
 from pomona.fleet.process.child import Child, describe_exit
@@ -45,6 +49,7 @@ class EngineClient:
     def __init__(self, command: Sequence[str], launch_at: LaunchAt, settings: FleetSettings) -> None:
         self._settings = settings
         self._mailboxes: dict[str, Mailbox] = {}
+        self._encodings: dict[str, asyncio.Future[Encoded]] = {}
         self._row_ids = itertools.count()
         self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[PomonaError] = asyncio.get_running_loop().create_future()
@@ -96,6 +101,19 @@ class EngineClient:
             if not mailbox.finished:
                 self._link.send(Cancel(row_id))
 
+    async def encode(self, texts: Sequence[TextInput]) -> Encoded:
+        """A vector or score of each text. Cancelling the caller cancels the engine's work."""
+        self._check_takes_work()
+        request_id = str(next(self._row_ids))
+        answer = self._encodings[request_id] = asyncio.get_running_loop().create_future()
+        self._link.send(Encode(request_id, list(texts)))
+        try:
+            return await answer
+        finally:
+            del self._encodings[request_id]
+            if answer.cancelled():
+                self._link.send(Cancel(request_id))
+
     async def stop(self) -> None:
         """End the process and every stream; leave nothing behind."""
         self._end(Cancelled("Pomona is shutting down and did not finish this answer. Send the request again."))
@@ -107,11 +125,14 @@ class EngineClient:
                 watch.cancel()
             self._let_go()
 
-    def _open(self, prompt: Prompt) -> Mailbox:
+    def _check_takes_work(self) -> None:
         if self.ended.done():
             raise error_of(self.ended.result().code, self.ended.result().message)
         if self._link.congested:
             raise Overloaded("The engine does not take requests at the moment. Try again in a second.")
+
+    def _open(self, prompt: Prompt) -> Mailbox:
+        self._check_takes_work()
         mailbox = Mailbox(
             self._settings.reader_high_water,
             pause=lambda: self._link.send(Pause(prompt.id)),
@@ -127,11 +148,12 @@ class EngineClient:
                 self._note_proof(stats)
                 for row in rows:
                     self._deliver(row)
-            case Heartbeat(stats=stats):
+            case Heartbeat(stats=stats) | Encoding(stats=stats):
                 self._note_proof(stats)
-            case Refused(id=prompt_id, code=code, message=text):
-                if prompt_id in self._mailboxes:
-                    self._mailboxes[prompt_id].fail(error_of(code, text))
+            case Encoded(id=request_id):
+                self._settle(request_id, message)
+            case Refused(id=request_id, code=code, message=text):
+                self._refuse(request_id, error_of(code, text))
             case Loading():
                 self._endpoint.remove()
             case Ready(stats=stats):
@@ -146,6 +168,19 @@ class EngineClient:
             mailbox.put(row)
             self.finished_rows += row.finish_reason is not None
 
+    def _settle(self, request_id: str, encoded: Encoded) -> None:
+        answer = self._encodings.get(request_id)
+        if answer is not None and not answer.done():
+            answer.set_result(encoded)
+            self.finished_rows += 1
+
+    def _refuse(self, request_id: str, error: PomonaError) -> None:
+        answer = self._encodings.get(request_id)
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+        if request_id in self._mailboxes:
+            self._mailboxes[request_id].fail(error)
+
     def _note_proof(self, stats: Stats) -> None:
         self.stats = stats
         self.proved_at = self._heard_at = time.monotonic()
@@ -156,6 +191,8 @@ class EngineClient:
             self.ended.set_result(error)
             for mailbox in self._mailboxes.values():
                 mailbox.fail(error)
+            for request_id in self._encodings:
+                self._refuse(request_id, error_of(error.code, error.message))
 
     def _let_go(self) -> None:
         self._link.close()
