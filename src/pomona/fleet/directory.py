@@ -11,6 +11,7 @@ from pomona.core.generation import SamplingParams
 from pomona.core.settings import ModelsSettings
 from pomona.core.status import ModelCard, ModelFacts
 from pomona.fleet.sampling_defaults import sampling_defaults
+from pomona.fleet.tasks import task_for
 from pomona.models.catalog import CatalogEntry, list_models, look_into
 from pomona.models.references import NO_NAMES, ModelRef, Names, ResolvedModel, all_aliases, resolve
 
@@ -105,6 +106,7 @@ class Directory:
             owned_by={"bundled": "pomona", "folder": "local", "hub": model.reference.partition("/")[0]}[model.kind],
             max_context=facts.max_context if facts else _context_on_disk(model.path),
             loaded=facts is not None,
+            task=task_for(model, self._settings),
             parent=None if name == model.id else model.id,
             sampling_defaults=sampling_defaults(model.path) if self._settings.use_generation_config else SamplingParams(),
         )

@@ -1,5 +1,6 @@
 """One model with an engine process of its own, and what stands before it. Whatever its task, this is how it comes to life."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ from typing import Protocol
 
 from pomona.core.ports import Embedder, Generator, Reranker
 from pomona.core.settings import Settings
-from pomona.core.status import EngineReport, ModelFacts
+from pomona.core.status import EngineReport, ModelFacts, Task
 from pomona.engine.protocol import Launch
 from pomona.fleet.generator import ModelGenerator
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
+from pomona.fleet.tasks import task_for
+from pomona.fleet.vectors import ModelEmbedder, ModelReranker, NoWords, load_reading
 from pomona.models.references import ResolvedModel
 
 
@@ -66,8 +69,23 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
     settings = workshop.settings
     places = settings.engine.max_rows + settings.engine.max_waiting
     async with Supervisor(model.id, partial(_spawn, model, workshop), settings.fleet, places=places) as engine:
-        words = await workshop.shelf.words(model, settings.models)
-        yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool))
+        task = task_for(model, settings.models)
+        if task == "generate":
+            words = await workshop.shelf.words(model, settings.models)
+            yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool))
+        else:
+            yield await _vector_resident(model, task, engine, workshop.pool)
+
+
+async def _vector_resident(model: ResolvedModel, task: Task, engine: Supervisor, pool: Executor) -> Resident:
+    reading = await asyncio.get_running_loop().run_in_executor(pool, load_reading, model.path, task)
+    return Resident(
+        model=model,
+        engine=engine,
+        generator=NoWords(model.id, task),
+        embedder=ModelEmbedder(reading, engine, pool) if task == "embed" else None,
+        reranker=ModelReranker(reading, engine, pool) if task == "rerank" else None,
+    )
 
 
 def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
@@ -81,5 +99,7 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         engine=settings.engine,
         models=settings.models,
         logging=settings.logging,
+        vectors=settings.vectors,
+        task=task_for(model, settings.models),
     )
     return EngineClient(workshop.command, lambda address: launch(address=address), settings.fleet)

@@ -18,7 +18,7 @@ from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest
 from pomona.engine.protocol import Encoded, TextInput
 from pomona.models.encoders.layout import VectorLayout, read_layout
 from pomona.models.validation import inspect_folder
-from pomona.text.inputs import Input, Inputs
+from pomona.text.pairs.inputs import Input, Inputs
 from pomona.text.tokenizer_loading import load_fast_tokenizer
 
 PROMPT_NAMES: dict[VectorKind, tuple[str, ...]] = {

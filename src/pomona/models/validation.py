@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.status import Task
-from pomona.models.encoders.tasks import ENCODER_TYPES, is_encoder, positions_of, task_of
+from pomona.models.tasks import ENCODER_TYPES, is_encoder, positions_of, task_of
 from pomona.models.weights import Tensor, read_weights
 
 Json = Mapping[str, object]

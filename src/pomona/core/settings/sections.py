@@ -120,6 +120,9 @@ class ModelsSettings(Section):
     overrides: dict[str, ModelOverrides] = Field(
         default_factory=dict, description='What differs for one model, by its name or alias: [models.overrides."NAME"].'
     )
+    tasks: dict[str, Literal["generate", "embed", "rerank"]] = Field(
+        default_factory=dict, description="What models are for, by name, where their files do not tell: generate, embed or rerank."
+    )
     device: Literal["auto", "metal", "cuda", "cpu"] = Field(default="auto", description="Where the model runs.")
     blas: Literal["auto", "system", "bundled", "off"] = Field(
         default="auto", description="Fast BLAS under MLX on Linux CPUs: system OpenBLAS, scipy-openblas32, or none."

@@ -4,8 +4,8 @@ from pomona.engine.process.host import Loaded
 from pomona.engine.protocol import Launch, Ready, Stats
 from pomona.models.cpu.blas import prepare_blas
 from pomona.models.device import needs_blas, use_device
-from pomona.models.encoders.tasks import task_of
 from pomona.models.references import ResolvedModel
+from pomona.models.tasks import task_of
 from pomona.models.validation import read_config
 
 
@@ -19,7 +19,7 @@ def load_engine(launch: Launch) -> Loaded:
     device = use_device(settings.device)
     task = launch.task or task_of(launch.folder, read_config(launch.folder))
     if task != "generate":
-        from pomona.engine.vectors.process import load_vector_engine
+        from pomona.engine.process.vector_model import load_vector_engine
 
         return load_vector_engine(launch, task, device, [blas.warning if blas else ""], prove=lambda: mx.eval(mx.ones(1) + 1))
 

@@ -18,7 +18,7 @@ def settings_for(overrides: ModelOverrides, settings: Settings, *, default: bool
     model's alone.
     """
     given = {name: value for name in ("max_context", "kv_bits", "kv_cache_bytes") if (value := getattr(overrides, name)) is not None}
-    if kv_bytes is not None:
+    if kv_bytes:
         given["kv_cache_bytes"] = kv_bytes
     engine = settings.engine.model_copy(update=given)
     template = overrides.chat_template or (settings.models.chat_template if default else None)

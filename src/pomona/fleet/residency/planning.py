@@ -88,7 +88,9 @@ def kv_token_bytes(config: Mapping[str, object], element_bytes: int, kv_bits: in
 
 
 def _kv_bounds(facts: FolderFacts, settings: EngineSettings, element_bytes: int, room: int) -> tuple[int, int, float | None]:
-    """Least and most bytes, and the share; exact where the settings are."""
+    """Least and most bytes, and the share; exact where the settings are. Models for vectors keep nothing."""
+    if facts.task != "generate":
+        return 0, 0, None
     if settings.kv_cache_bytes is not None:
         return settings.kv_cache_bytes, settings.kv_cache_bytes, None
     token = kv_token_bytes(facts.config, element_bytes, settings.kv_bits)

@@ -7,6 +7,7 @@ import ctypes
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -93,7 +94,7 @@ def load_kernels(cache_folder: Path) -> Kernels | None:
 def _address(array: mx.array) -> ctypes.c_void_p:
     """Where the numbers of a float32 array lie; it is computed first."""
     mx.eval(array)
-    seen = np.asarray(array)
+    seen: np.ndarray[Any, Any] = np.asarray(array)
     if seen.dtype != np.float32 or not seen.flags.c_contiguous:
         raise ValueError(f"{seen.dtype} of shape {seen.shape} with strides {seen.strides} is no row-major float32.")
     return seen.ctypes.data_as(ctypes.c_void_p)

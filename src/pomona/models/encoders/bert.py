@@ -8,13 +8,13 @@ import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
-from pomona.models.encoders.nodes import Node, Norm, Weights, join
+from pomona.models.encoders.nodes import Block, Node, Norm, Weights, join
 from pomona.models.encoders.operations import Operations
 
 Config = Mapping[str, Any]
 
 
-class Layer(nn.Module):
+class Layer(Block):
     """One block; queries, keys and values come out of one product."""
 
     def __init__(self, config: Config, operations: Operations) -> None:
@@ -31,13 +31,13 @@ class Layer(nn.Module):
     def __call__(self, x: mx.array, batch: Batch) -> mx.array:
         """(tokens, width) to (tokens, width)."""
         operations, attention = self._operations, self.attention
-        seen = operations.attend(attention["self"].qkv(x), batch, self._heads)
+        seen = operations.attend(attention.self.qkv(x), batch, self._heads)
         x = operations.add_norm(attention.output.dense(seen), x, attention.output.LayerNorm)
         inner = self._activate(self.intermediate.dense(x))
         return operations.add_norm(self.output.dense(inner), x, self.output.LayerNorm)
 
 
-class Bert(nn.Module):
+class Bert(Block):
     """The encoder of a BERT. `scores`: with the head of a classifier of one class."""
 
     prefix = "bert."

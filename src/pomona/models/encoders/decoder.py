@@ -10,13 +10,13 @@ import mlx.nn as nn
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
 from pomona.models.encoders.layout import VectorLayout
-from pomona.models.encoders.nodes import Weights
+from pomona.models.encoders.nodes import Block, Weights
 from pomona.models.validation import FolderFacts
 
 _mlx_lm = cast("Any", importlib.import_module("mlx_lm.utils"))
 
 
-class Decoder(nn.Module):
+class Decoder(Block):
     """The decoder below a language model's head. `judge`: ids of the words for yes and no, by whose logits documents are scored."""
 
     def __init__(self, language_model: nn.Module, width: int, *, score: mx.array | None, judge: tuple[int, int | None] | None) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, cast, get_args
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.status import Task
-from pomona.models.encoders.tasks import is_encoder
+from pomona.models.tasks import is_encoder
 
 Json = Mapping[str, object]
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]

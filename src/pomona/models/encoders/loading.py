@@ -24,8 +24,8 @@ from pomona.models.encoders.nodes import Weights
 from pomona.models.encoders.operations import CpuOperations, Operations
 from pomona.models.encoders.pooling import Pooling
 from pomona.models.encoders.roberta import Roberta
-from pomona.models.encoders.tasks import ENCODER_TYPES, is_encoder
 from pomona.models.loading import BUILD_ERRORS, FALLBACK_CONTEXT
+from pomona.models.tasks import ENCODER_TYPES, is_encoder
 from pomona.models.validation import FolderFacts, inspect_folder
 
 _CLASSES: Mapping[str, type[Bert] | type[ModernBert]] = {"bert": Bert, "roberta": Roberta, "modernbert": ModernBert}
@@ -116,8 +116,9 @@ def _quantize(module: nn.Module, weights: Weights, config: Mapping[str, object])
     whole = {key: found[key] for key in ("group_size", "bits", "mode") if key in found}
 
     def choose(path: str, layer: nn.Module) -> bool | dict[str, Any]:
-        own = found.get(path)
-        return f"{path}.scales" in weights and hasattr(layer, "to_quantized") and (own if isinstance(own, dict) else whole)
+        if f"{path}.scales" not in weights or not hasattr(layer, "to_quantized"):
+            return False
+        return cast("dict[str, Any]", found.get(path) or whole)
 
     nn.quantize(module, **whole, class_predicate=choose)  # pyright: ignore[reportArgumentType]
 

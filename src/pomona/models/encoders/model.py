@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -46,8 +46,12 @@ class VectorModel:
         batch = Batch(texts)
         hidden = self.encoder(batch)
         if self.pooling is not None:
-            return np.array(self.pooling(hidden, batch))
-        return np.array(mx.sigmoid(self.encoder.score(hidden, batch).astype(mx.float32))[:, None])
+            return _floats(self.pooling(hidden, batch))
+        return _floats(mx.sigmoid(self.encoder.score(hidden, batch).astype(mx.float32))[:, None])
+
+
+def _floats(x: mx.array) -> Floats:
+    return cast("Floats", np.array(x, np.float32))
 
 
 def modules_of(encoder: Any, pooling: Pooling | None) -> nn.Module:

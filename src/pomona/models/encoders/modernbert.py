@@ -10,7 +10,7 @@ import numpy as np
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
 from pomona.models.encoders.bert import Config
-from pomona.models.encoders.nodes import Node, Norm, Weights
+from pomona.models.encoders.nodes import Block, Node, Norm, Weights
 from pomona.models.encoders.operations import Operations
 from pomona.models.encoders.pooling import mean
 
@@ -18,7 +18,7 @@ GLOBAL, LOCAL = "full_attention", "sliding_attention"
 BASES = {GLOBAL: ("global_rope_theta", 160_000.0), LOCAL: ("local_rope_theta", 10_000.0)}
 
 
-class Layer(nn.Module):
+class Layer(Block):
     """One block of kind `full_attention` or `sliding_attention`."""
 
     def __init__(self, config: Config, operations: Operations, kind: str, *, first: bool) -> None:
@@ -43,7 +43,7 @@ class Layer(nn.Module):
         return x + self.mlp.Wo(self._gate(self.mlp.Wi(self.mlp_norm(x))))
 
 
-class ModernBert(nn.Module):
+class ModernBert(Block):
     """The encoder of a ModernBERT. `scores`: with the head of a classifier of one class."""
 
     prefix = "model."

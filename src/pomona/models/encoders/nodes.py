@@ -1,10 +1,20 @@
 """Parts that the architectures share. Modules have the names that published weights have, so that errors can tell those."""
 
+from typing import TYPE_CHECKING, Any
+
 import mlx.core as mx
 import mlx.nn as nn
 
 
-class Node(nn.Module):
+class Block(nn.Module):
+    """A module whose parts a type checker takes as they are."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...
+
+
+class Node(Block):
     """Named parts without a computation of their own."""
 
     def __init__(self, /, **parts: object) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
 from pomona.models.encoders.layout import DenseStep, PoolingMode, VectorLayout
+from pomona.models.encoders.nodes import Block
 from pomona.models.encoders.operations import Operations
 
 LEAST = 1e-9
 """Where nothing is left to average, divide by this (sentence-transformers)."""
 
 
-class Pooling(nn.Module):
+class Pooling(Block):
     """The steps behind the encoder: `modes` side by side, linear layers, length 1."""
 
     def __init__(self, layout: VectorLayout, width: int) -> None:

@@ -56,7 +56,7 @@ class Inputs:
 
     def leading(self, prompt: str) -> int:
         """Tokens that a text which begins with `prompt` has for it, those of the tokenizer's file before it included."""
-        marked = cast("list[int]", self._fast.encode("a", add_special_tokens=True).special_tokens_mask)
+        marked = self._fast.encode("a", add_special_tokens=True).special_tokens_mask
         before = next((index for index, special in enumerate(marked) if not special), 0)
         return before + len(self.plain(prompt))
 

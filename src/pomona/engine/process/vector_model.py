@@ -8,9 +8,9 @@ from pomona.core.status import Task
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.host import Loaded
 from pomona.engine.process.loop import Loop
+from pomona.engine.process.vector_loop import VectorLoop
 from pomona.engine.protocol import Launch, Ready, Stats, TextInput
 from pomona.engine.vectors.engine import CPU_PASS_TOKENS, VectorEngine
-from pomona.engine.vectors.loop import VectorLoop
 from pomona.models.device import Device
 from pomona.models.encoders.loading import load_vector_model
 
