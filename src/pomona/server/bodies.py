@@ -77,6 +77,15 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     return parse_body(raw, kind)
 
 
+async def read_optional_body(request: Request, kind: type[Body]) -> Body:
+    """As `read_body`; a request without a body means one without fields."""
+    try:
+        raw = await request.body()
+    except ClientDisconnect:
+        raise ClientLeft from None
+    return await read_body(request, kind) if raw else parse_body(b"{}", kind)
+
+
 def parse_body(raw: bytes, kind: type[Body]) -> Body:
     """JSON bytes as a `kind`; 3.0 is a whole number, as in JSON Schema. Raises InvalidRequest."""
     try:
