@@ -213,7 +213,7 @@ class EventBus:
                 yield numbered.event
 
     @contextmanager
-    def following(self, *, tokens: bool = False, after: int | None = None) -> SyncGenerator[AsyncGenerator[Numbered]]:
+    def following(self, *, tokens: bool = False, after: int | None = None) -> SyncGenerator["Following"]:
         """As `watch`, from now on and with numbers. `after` is the number of the last event that is known already: what came behind
         it and is still kept (the last `UNREAD_EVENTS`) comes first; None: only what comes.
         """
@@ -221,16 +221,24 @@ class EventBus:
         missed = [] if after is None else [each for each in self._recent if (each.number or 0) > after]
         self._watchers[queue] = tokens
         try:
-            yield _follow(missed, queue)
+            yield Following(deque(missed), queue)
         finally:
             del self._watchers[queue]
 
 
-async def _follow(missed: Iterable[Numbered], queue: asyncio.Queue[Numbered]) -> AsyncGenerator[Numbered]:
-    for numbered in missed:
-        yield numbered
-    while True:
-        yield await queue.get()
+class Following:
+    """Events with their numbers, for ever: first those that were missed, then those that come."""
+
+    def __init__(self, missed: deque[Numbered], queue: asyncio.Queue[Numbered]) -> None:
+        self._missed = missed
+        self._queue = queue
+
+    def __aiter__(self) -> "Following":
+        return self
+
+    async def __anext__(self) -> Numbered:
+        """The next one, as soon as there is one."""
+        return self._missed.popleft() if self._missed else await self._queue.get()
 
 
 def runtime_code(error: BaseException) -> RuntimeCode:
