@@ -169,8 +169,13 @@ def _methods_of(request: Request) -> list[str]:
     if described is not None:
         return [method.upper() for method in described]
     routes: list[BaseRoute] = request.app.routes
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    return [method for method, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    nearest = next((_path(route) for route in routes if route.matches(request.scope)[0] is not Match.NONE), "")
+    methods = {method for route in routes if _path(route) == nearest for method in getattr(route, "methods", None) or ()}
+    return [method for method in _METHODS if method in methods]
+
+
+def _path(route: BaseRoute) -> str:
+    return getattr(route, "path", "")
 
 
 async def outcome(work: Awaitable[None]) -> Exception | None:

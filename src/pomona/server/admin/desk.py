@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pomona.core.errors import ModelNotFound
-from pomona.core.metrics import Metrics
 from pomona.core.settings import Settings
 from pomona.core.status import ModelStatus
 from pomona.server.admin.traffic import Traffic
@@ -22,7 +21,6 @@ class Desk:
     backend: Backend
     management: Management
     settings: Settings
-    metrics: Metrics
     drain: Drain
     traffic: Traffic
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
 
 from pomona.core.errors import Cancelled
 from pomona.core.events import Event, Numbered
@@ -26,10 +27,15 @@ def event_routes(desk: Desk) -> APIRouter:
     """The routes of this resource."""
     routes, life = APIRouter(tags=["events"]), f"{time.time_ns():x}"
 
-    @routes.get("/admin/events", summary="Watch models and answers", openapi_extra=only_events(described(streams=True)))
+    @routes.get(
+        "/admin/events",
+        summary="Watch models and answers",
+        response_class=Response,
+        openapi_extra=only_events(described(streams=True)),
+    )
     async def watch_events(
         tokens: Annotated[bool, Query(description="Those of single tokens too: there are many.")] = False,
-        model: Annotated[str | None, Query(description="Only those of this model, by any of its names.")] = None,
+        model: Annotated[str | None, Query(min_length=1, description="Only those of this model, by any of its names.")] = None,
         last_event_id: Annotated[str | None, Header(description="The id that was seen last.")] = None,
     ) -> EventStream:
         status = desk.find(model) if model else None

@@ -39,7 +39,7 @@ def capability_routes(desk: Desk) -> APIRouter:
 
     @routes.get("/admin/capabilities", summary="What each model can do", openapi_extra=described(answer=CapabilitiesAnswer))
     async def show_capabilities(
-        model: Annotated[str | None, Query(description="Only this one, by any of its names.")] = None,
+        model: Annotated[str | None, Query(min_length=1, description="Only this one, by any of its names.")] = None,
     ) -> dict[str, object]:
         statuses = [desk.find(model)] if model else desk.statuses()
         contexts = {card.id: card.max_context for card in desk.backend.directory.models()}

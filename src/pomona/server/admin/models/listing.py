@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from pomona.core.hub import RegisteredModel
-from pomona.core.status import MemoryPlan, ModelStatus, ResidencyState, Task
+from pomona.core.status import MemoryPlan, ModelStatus, Task
 from pomona.server.admin.desk import Desk, in_gb, memory_of
 from pomona.server.admin.models.wire import ModelDocument, ModelPage, Source
 from pomona.server.describing import described
 
 MOST_PER_PAGE = 1000
-Wanted = ResidencyState | Literal["loaded"]
+Wanted = Literal["loaded", "unloaded", "waiting", "loading", "ready", "unloading", "failed"]
 
 
 class Filters(BaseModel):
@@ -53,8 +53,10 @@ def listing_routes(desk: Desk) -> APIRouter:
             "models": {status.id: model_document(desk, status) for status in shown},
         }
 
-    @routes.get("/admin/models/{name:path}/status", summary="Show one model", openapi_extra=described(answer=ModelDocument))
     @routes.get("/admin/models/{name:path}", summary="Show one model", openapi_extra=described(answer=ModelDocument))
+    @routes.get(
+        "/admin/models/{name:path}/status", summary="Show one model", openapi_extra=described(answer=ModelDocument)
+    )  # nearest: tried first
     async def show_model(name: str) -> dict[str, object]:
         return model_document(desk, desk.find(name))
 

@@ -101,7 +101,7 @@ def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
         summary="Load a model, as mlx-inference-server does",
         openapi_extra=described(answer=LoadedAnswer, errors=_CANNOT_LOAD),
     )
-    async def load_by_path(model_path: Annotated[str, Query(description="Any name of the model.")]) -> dict[str, object]:
+    async def load_by_path(model_path: Annotated[str, Query(min_length=1, description="Any name of the model.")]) -> dict[str, object]:
         task = loads.start(desk.find(model_path).id, keep_alive_seconds=None, pin=False)
         status = await loads.finish(task)
         return {
@@ -138,7 +138,7 @@ def _add_unloading(routes: APIRouter, desk: Desk) -> None:
         openapi_extra=described(answer=UnloadAllAnswer),
     )
     async def unload_all(
-        model_path: Annotated[str | None, Query(description="Only this one.")] = None,
+        model_path: Annotated[str | None, Query(min_length=1, description="Only this one.")] = None,
         force: Annotated[bool, Query(description="End their answers rather than wait for them.")] = False,
     ) -> dict[str, object]:
         if model_path is None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pomona.core.durations import SECONDS_PATTERN
 from pomona.core.status import GuardLevel, ResidencyState, Task
 from pomona.server.bodies import WireBody
 
@@ -66,7 +67,7 @@ class ModelPage(WireBody):
 class LoadBody(WireBody):
     """How to load a model; without a body, as the settings say."""
 
-    keep_alive: Annotated[float, Field(description="Seconds.")] | str | None = Field(
+    keep_alive: float | Annotated[str, Field(json_schema_extra={"pattern": SECONDS_PATTERN})] | None = Field(
         default=None,
         description="How long it stays loaded after its last request: seconds, or text such as '10m'; 0: not at all, negative: for ever.",
     )
