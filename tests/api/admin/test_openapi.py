@@ -20,7 +20,7 @@ def test_every_admin_operation_keeps_to_its_description(gateway: Gateway) -> Non
 
 
 def test_the_command_line_of_schemathesis_finds_nothing_on_the_admin_address(gateway: Gateway, tmp_path: Path) -> None:
-    gateway.directory.stands_in = "*"  # whatever name is made up means the model that there is
+    gateway.directory.stands_in = "0"  # the name that is made up most often
     left_out = [word for path in (ENDLESS, UNLOADS_ALL) for word in ("--exclude-path", path)]
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.urls.admin}/openapi.json", *left_out]
     options = ["--phases", "examples,coverage", "--seed", "1", "--workers", "2", "--no-color", "--continue-on-failure"]

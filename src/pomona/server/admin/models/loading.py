@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from pomona.core.durations import read_seconds
 from pomona.core.errors import Cancelled, Conflict, InvalidRequest, PomonaError
 from pomona.core.ports import Residency
 from pomona.core.status import ModelStatus, UnloadReport
@@ -24,7 +23,7 @@ from pomona.server.admin.models.wire import (
     UnloadAnswer,
     UnloadBody,
 )
-from pomona.server.bodies import read_optional_body
+from pomona.server.bodies import read_optional_body, read_seconds
 from pomona.server.describing import answering_later, described, without_need
 
 log = get_logger(__name__)

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pomona.core.durations import SECONDS_PATTERN
 from pomona.core.status import GuardLevel, ResidencyState, Task
-from pomona.server.bodies import WireBody
+from pomona.server.bodies import SECONDS_PATTERN, WireBody
 
 Source = Literal["bundled", "folder", "hub", "adapter"]
 
