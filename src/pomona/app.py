@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +23,10 @@ from pomona.core.telemetry import configure_logging
 if TYPE_CHECKING:
     from pomona.control.key_usage import UsageBook
     from pomona.fleet.residency.house import House
+    from pomona.hub.assembly import HubParts
+    from pomona.hub.registry.registry import LocalRegistry
+    from pomona.models.references import Names
+    from pomona.server.services import HubPorts
     from pomona.server.serving import Urls
 
 PROMPT_THREADS = 4
@@ -59,7 +63,31 @@ def cache_folder() -> Path:
 
 def keys_path(settings: Settings) -> Path:
     """The file of API keys, whether or not it exists."""
-    return settings.access.keys_file or _user_folder("XDG_DATA_HOME", "Application Support", ".local/share") / "keys.json"
+    return settings.access.keys_file or data_folder() / "keys.json"
+
+
+def data_folder() -> Path:
+    """Where Pomona keeps what it cannot make again: keys, the registry of models, converted models."""
+    return _user_folder("XDG_DATA_HOME", "Application Support", ".local/share")
+
+
+def model_registry(settings: Settings) -> "LocalRegistry":
+    """Registered models, aliases and pins. Raises ConfigurationError where their file cannot be read."""
+    from pomona.hub.registry.opening import open_registry
+
+    return open_registry(settings, data_folder())
+
+
+def model_names(settings: Settings) -> "Names":
+    """The names of the registry, for whoever looks up a model once. Raises as `model_registry`."""
+    return model_registry(settings).names()
+
+
+def hub_parts(settings: Settings, *, loaded: "Callable[[], Iterable[Path]]" = tuple) -> "HubParts":
+    """The hub, pulls and the registry. `loaded` tells the folders of models in memory, which must not be deleted."""
+    from pomona.hub.assembly import assemble
+
+    return assemble(settings, data_folder(), loaded=loaded)
 
 
 def _user_folder(variable: str, on_macos: str, elsewhere: str) -> Path:
@@ -93,7 +121,8 @@ class App:
         from pomona.models.references import resolve
 
         self.settings = settings
-        self._found = resolve(settings.models.default, settings.models)
+        self._registry = model_registry(settings)
+        self._found = resolve(settings.models.default, settings.models, names=self._registry.names())
         self.model = self._found.id
         """The name of the default model, for `GenerateRequest.model`."""
 
@@ -110,7 +139,8 @@ class App:
         with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
             shelf = WordsShelf(pool)
             workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
-            async with open_house(self._found, workshop, EventBus(), Memories()) as house:
+            memories = Memories(pinned=self._registry.pins(), remember_pin=self._registry.set_pin, names=self._registry.names)
+            async with open_house(self._found, workshop, EventBus(), memories) as house:
                 yield house
 
     @asynccontextmanager
@@ -136,7 +166,7 @@ class App:
         settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
         keys = WatchedKeys(KeyFile(keys_path(settings)), time.monotonic)
         check_exposure(settings, lambda scope: keys.open(scope, time.time()))
-        async with self.open() as house, _usage_book(settings) as book:
+        async with self.open() as house, _usage_book(settings) as book, _open_hub(settings, house) as hub:
             backend = Backend(
                 generator=house.generator,
                 directory=house.directory,
@@ -144,7 +174,7 @@ class App:
                 tokenization=house.tokenization,
                 residents=house.residents,
             )
-            management = Management(residency=house.residency, residents=house.residents, events=house.events)
+            management = Management(residency=house.residency, residents=house.residents, events=house.events, hub=hub)
             public = create_public_app(backend, settings, metrics, keys, (book,))
             admin = create_admin_app(backend, settings, metrics, keys, management, traffic_of(public))
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
@@ -162,6 +192,18 @@ class App:
         facts = await house.preload()
         urls = await up
         on_ready(Serving(public_url=urls.public, admin_url=urls.admin, model=self.model, facts=facts))
+
+
+@asynccontextmanager
+async def _open_hub(settings: Settings, house: "House") -> "AsyncGenerator[HubPorts]":
+    """The hub beside a house: what is loaded there is not deleted. Pulls that run at the end are stopped; what they have is kept."""
+    from pomona.server.services import HubPorts
+
+    parts = hub_parts(settings, loaded=house.loaded_folders)
+    try:
+        yield HubPorts(hub=parts.hub, pulls=parts.pulls, registry=parts.registry, aliases=parts.registry, scanner=parts.scanner)
+    finally:
+        await asyncio.to_thread(parts.pulls.close)
 
 
 @asynccontextmanager

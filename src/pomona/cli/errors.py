@@ -26,6 +26,11 @@ EXIT_CODES: Mapping[type[errors.PomonaError], int] = {
     errors.Overloaded: 75,
     errors.NotReady: 75,
     errors.EngineFailed: 69,
+    errors.HubFailed: 69,
+    errors.DoesNotFit: 71,
+    errors.NotFound: 66,
+    errors.Forbidden: 77,
+    errors.Unauthenticated: 77,
     errors.Cancelled: INTERRUPTED,
 }
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pomona.core.settings import LoadedSettings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
@@ -75,7 +77,8 @@ def setting_option(*names: str, setting: str, **attributes: object) -> Callable[
 def model_option(function: Decorated) -> Decorated:
     """`--model`: sets `models.default`."""
     text = "Model to use: a name from `pomona list`, a folder, or a Hugging Face repository in the local cache."
-    return setting_option("-m", "--model", setting="models.default", metavar="NAME", help=text)(function)
+    option = setting_option("-m", "--model", setting="models.default", metavar="NAME", help=text, shell_complete=complete_model)
+    return option(function)
 
 
 def device_option(function: Decorated) -> Decorated:
@@ -87,6 +90,22 @@ def device_option(function: Decorated) -> Decorated:
 def json_option(function: Decorated) -> Decorated:
     """`--json`: print data for programs."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+def complete_model(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """Names that `pomona list` would show and that begin with `incomplete`. Whatever goes wrong, there are no suggestions."""
+    from click.shell_completion import CompletionItem
+
+    from pomona.app import model_names
+    from pomona.core.errors import PomonaError
+    from pomona.models.references import known_names
+
+    try:
+        settings = invocation_of(context).settings().settings
+        names = known_names(settings.models, model_names(settings))
+    except (PomonaError, OSError):
+        return []
+    return [CompletionItem(name) for name in names if name.lower().startswith(incomplete.lower())]
 
 
 def _keep_profile(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:

@@ -11,7 +11,7 @@ from pomona.hub.deleting import Remover
 from pomona.hub.fitting import this_machine
 from pomona.hub.pulling import Puller
 from pomona.hub.pulls import BackgroundPulls
-from pomona.hub.registry.file import RegistryFile
+from pomona.hub.registry.opening import converted_place, open_registry
 from pomona.hub.registry.registry import LocalRegistry
 from pomona.hub.registry.scanning import FolderScanner
 from pomona.hub.remote.connection import HubConnection
@@ -47,14 +47,3 @@ def assemble(
         registry=registry,
         scanner=FolderScanner(registry=registry, roots=(*settings.models.folders, *settings.models.adapter_folders)),
     )
-
-
-def open_registry(settings: Settings, data_folder: Path) -> LocalRegistry:
-    """Registered models, aliases and pins alone. Raises ConfigurationError where their file cannot be read."""
-    file = RegistryFile(settings.hub.registry_file or data_folder / "models.json")
-    return LocalRegistry(file, settings.models, converted_place(settings, data_folder))
-
-
-def converted_place(settings: Settings, data_folder: Path) -> Path:
-    """The folder of models that were quantised or converted here."""
-    return settings.hub.converted_folder or data_folder / "models"

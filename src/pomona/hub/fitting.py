@@ -6,7 +6,6 @@ and packed weights together.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pomona.core.errors import DoesNotFit
 from pomona.core.hub import FitReport, HubModel
 from pomona.core.settings import Settings
 from pomona.core.status import Fit
-from pomona.models.device import DeviceChoice, memory, needs_blas
+from pomona.models.device import memory, runs_on_cpu
 
 AS_STORED = "as stored"
 FORM_BITS: Mapping[str, float] = {"8bit": 8.5, "4bit": 4.5, "mxfp4": 4.25, "nvfp4": 4.5}
@@ -54,7 +53,7 @@ class Needs:
 def this_machine(settings: Settings) -> Machine:
     """The budget of the settings on this machine."""
     budget = settings.residency.memory_bytes or int(memory().total_bytes * settings.residency.memory_share)
-    return Machine(memory_bytes=budget, expands=settings.models.dequantize_on_cpu and _runs_on_cpu(settings.models.device))
+    return Machine(memory_bytes=budget, expands=settings.models.dequantize_on_cpu and runs_on_cpu(settings.models.device))
 
 
 def fit_report(model: HubModel, machine: Machine, needs: Needs, disk: Path) -> FitReport:
@@ -127,10 +126,6 @@ def _verdict(required: int, budget: int) -> Fit:
     if required > budget:
         return "no"
     return "fits" if required <= budget * FITS_SHARE else "tight"
-
-
-def _runs_on_cpu(choice: DeviceChoice) -> bool:
-    return choice == "cpu" or (sys.platform == "linux" and needs_blas(choice))
 
 
 def _existing(path: Path) -> Path:

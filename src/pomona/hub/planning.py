@@ -110,11 +110,16 @@ class Planner:
         """The same error with names that the hub has and that are written alike."""
         if " revision " in error.message:
             return error
-        try:
-            found = await self.connection.list_models(wanted.repository.rpartition("/")[2], limit=5, sort="downloads")
-        except PomonaError:
-            return error
-        names = close_names(wanted.repository, [info.id for info in found]) or [info.id for info in found[:3]]
+        organisation, _, name = wanted.repository.partition("/")
+        names: list[str] = []
+        for words in (name, f"{organisation}/"):
+            try:
+                found = [info.id for info in await self.connection.list_models(words, limit=20, sort="downloads")]
+            except PomonaError:
+                return error
+            names = close_names(wanted.repository, found)
+            if names:
+                break
         hint = f" Did you mean {' or '.join(map(repr, names))}?" if names else " `pomona search WORDS` looks for models."
         return ModelNotFound(error.message + hint, param="model")
 

@@ -96,7 +96,7 @@ def resolve(
     folders = _folders(settings, names)
     found = _find(wanted, folders, working_folder or Path.cwd(), hub_cache)
     if found is None:
-        known = [BUNDLED, *all_aliases(settings, names), *folders, *cached_repositories(hub_cache)]
+        known = known_names(settings, names, hub_cache=hub_cache)
         raise ModelNotFound(_explain_absence(chain, wanted, known), param="model")
     kind, path, shown = found
     return ResolvedModel(id=chain[0] if len(chain) > 1 else shown, path=path, kind=kind, reference=str(wanted), aliases=tuple(chain[:-1]))
@@ -116,6 +116,11 @@ def named_folders(settings: ModelsSettings) -> Iterator[Path]:
             if child.name not in seen and (child / "config.json").is_file():
                 seen.add(child.name)
                 yield child
+
+
+def known_names(settings: ModelsSettings, names: Names = NO_NAMES, *, hub_cache: Path | None = None) -> list[str]:
+    """Everything that can be named, whether or not it can be loaded. Quick: no folder of a model is looked into."""
+    return list(dict.fromkeys([BUNDLED, *all_aliases(settings, names), *_folders(settings, names), *cached_repositories(hub_cache)]))
 
 
 def all_aliases(settings: ModelsSettings, names: Names = NO_NAMES) -> dict[str, str]:

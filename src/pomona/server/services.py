@@ -14,6 +14,7 @@ from pomona.core.ports import (
     Registry,
     Residency,
     ResidencyStatus,
+    Scanner,
     Tokenization,
 )
 from pomona.core.settings import Settings
@@ -41,6 +42,7 @@ class HubPorts:
     pulls: Pulls
     registry: Registry
     aliases: Aliases
+    scanner: Scanner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,7 @@ def _wish(invocation: Invocation, url: str | None, api_key: str | None) -> "Wish
 
 async def _known_target(wish: "Wish", invocation: Invocation) -> "Target":
     """The server that runs, or what one of our own would be."""
+    from pomona.app import model_names
     from pomona.models.catalog import describe
     from pomona.ops.launch.plan import Target
     from pomona.ops.launch.target import ANY_KEY, ask_server
@@ -126,8 +127,8 @@ async def _known_target(wish: "Wish", invocation: Invocation) -> "Target":
     target = await ask_server(wish)
     if target is not None:
         return target
-    models = invocation.settings(log_level="warning").settings.models
-    entry = describe(models.default, models)
+    settings = invocation.settings(log_level="warning").settings
+    entry = describe(settings.models.default, settings.models, names=model_names(settings))
     context = entry.facts.max_context if entry.facts else None
     return Target(url=wish.local_url, model=entry.id, max_context=context, api_key=wish.api_key or ANY_KEY)
 

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.events import EventBus
 from pomona.core.ports import Embedder, EngineStatus, Generator, ModelDirectory, Reranker, Residency, ResidencyStatus, Tokenization
 from pomona.core.settings import Settings
 from pomona.core.status import MemoryPlan, MemoryReport, ModelFacts
-from pomona.fleet.directory import Directory
+from pomona.fleet.directory import Directory, ReadNames, no_names
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory import Probe, budget_of, machine_memory
 from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
@@ -42,6 +43,10 @@ class House:
     events: EventBus
     pool: ResidentPool
 
+    def loaded_folders(self) -> list[Path]:
+        """Folders of the models that are in memory, or on their way."""
+        return [slot.model.path for slot in self.pool.slots if slot.stay is not None]
+
     async def preload(self) -> ModelFacts:
         """Load and warm up all that is to be there from the start; the facts of the default model. Raises the first failure."""
         wanted = [slot for slot in self.pool.slots if slot.required]
@@ -55,6 +60,8 @@ class Memories:
 
     pinned: frozenset[str] = frozenset()
     remember_pin: RememberPin = lambda _name, _pinned: None
+    names: ReadNames = no_names
+    """Registered models and aliases, as they are now."""
     probe: Probe = machine_memory
 
 
@@ -94,7 +101,7 @@ class _Plumbing:
     """What the pool is given to work with."""
 
     def __init__(self, default: ResolvedModel, workshop: Workshop, budget: int, memories: Memories) -> None:
-        self.directory = Directory(default, workshop.settings.models, self._loaded)
+        self.directory = Directory(default, workshop.settings.models, self._loaded, memories.names)
         self.pool: ResidentPool | None = None
         self._workshop = workshop
         self._settings = workshop.settings

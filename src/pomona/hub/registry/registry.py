@@ -121,7 +121,7 @@ class LocalRegistry:
         """Models that somebody pinned at run time; those of the settings are not among them."""
         return frozenset(self._now().pins)
 
-    def set_pin(self, name: str, *, pinned: bool) -> None:
+    def set_pin(self, name: str, pinned: bool) -> None:
         """Remember that `name` stays in memory, or no longer."""
 
         def change(document: Document) -> Document:

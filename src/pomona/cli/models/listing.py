@@ -1,13 +1,16 @@
 """`pomona list` and `pomona show`."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from pomona.cli.options import PomonaCommand, invocation_of, json_option
+from pomona.cli.options import PomonaCommand, complete_model, invocation_of, json_option
+from pomona.core.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from pomona.cli.output import Cell
+    from pomona.core.settings import Settings
     from pomona.models.catalog import CatalogEntry
 
 KINDS = {"bundled": "bundled", "folder": "folder", "hub": "Hugging Face cache", None: "?"}
@@ -17,12 +20,13 @@ KINDS = {"bundled": "bundled", "folder": "folder", "hub": "Hugging Face cache", 
 @json_option
 @click.pass_context
 def list_models(context: click.Context, as_json: bool) -> None:
-    """List the models on this machine: aliases, the bundled one, folders of models.folders, the Hugging Face cache."""
+    """List the models on this machine: aliases, the bundled one, folders of models.folders, registered ones, the Hugging Face cache."""
+    from pomona.app import model_names
     from pomona.cli.output import print_json, print_table
     from pomona.models.catalog import list_models as look_up
 
     settings = invocation_of(context).settings(log_level="warning").settings
-    entries = look_up(settings.models)
+    entries = look_up(settings.models, names=model_names(settings))
     if as_json:
         print_json([document(entry, default=settings.models.default) for entry in entries])
         return
@@ -35,28 +39,57 @@ def list_models(context: click.Context, as_json: bool) -> None:
 
 
 @click.command(cls=PomonaCommand)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_model)
+@click.option("--remote", is_flag=True, help="Ask the hub, even if the model is on this machine.")
 @json_option
 @click.pass_context
-def show_model(context: click.Context, name: str | None, as_json: bool) -> None:
-    """Show what is known of NAME: an alias, a name from `pomona list`, a folder, or a repository in the Hugging Face cache.
+def show_model(context: click.Context, name: str | None, remote: bool, as_json: bool) -> None:
+    """Show what is known of NAME: an alias, a name from `pomona list`, a folder, or a repository, here or on the hub.
 
-    Without NAME, the default model.
+    Of a model on the hub, whether it would fit into this machine. Without NAME, the default model.
     """
+    from pomona.app import model_names
     from pomona.cli.output import print_facts, print_json
     from pomona.models.catalog import describe
     from pomona.models.references import resolve
 
     settings = invocation_of(context).settings(log_level="warning").settings
-    wanted = name or settings.models.default
-    resolve(wanted, settings.models)
-    entry = describe(wanted, settings.models)
+    wanted, names = name or settings.models.default, model_names(settings)
+    try:
+        if remote:
+            raise ModelNotFound("")
+        resolve(wanted, settings.models, names=names)
+    except ModelNotFound as absent:
+        _show_remote(settings, wanted, absent, as_json=as_json)
+        return
+    entry = describe(wanted, settings.models, names=names)
     if as_json:
         print_json(document(entry, default=settings.models.default))
     else:
         print_facts(_lines(entry))
     if entry.problem:
         context.exit(1)
+
+
+def _show_remote(settings: "Settings", name: str, absent: ModelNotFound, *, as_json: bool) -> None:
+    """A repository of the hub. Raises `absent` where the name cannot be one, or the hub may not be asked."""
+    from pomona.app import hub_parts
+    from pomona.cli.models.fit import fit_lines, model_document, model_lines
+    from pomona.cli.output import print_facts, print_json, waiting
+    from pomona.core.errors import InvalidRequest
+
+    hub = hub_parts(settings).hub
+    if hub.connection.is_offline and absent.message:
+        raise absent
+    try:
+        with waiting("Asking the hub", quiet=as_json):
+            model, report = asyncio.run(hub.describe(name))
+    except InvalidRequest:
+        raise (absent if absent.message else ModelNotFound(f"{name!r} is no repository of the hub.")) from None
+    if as_json:
+        print_json(model_document(model, report))
+    else:
+        print_facts({**model_lines(model), **fit_lines(report), "get it": f"pomona pull {name}"})
 
 
 def document(entry: "CatalogEntry", *, default: str) -> dict[str, object]:
