@@ -129,9 +129,8 @@ class App:
     @asynccontextmanager
     async def open(self) -> "AsyncGenerator[House]":
         """All ports, without HTTP. Models are loaded when they are asked for; `House.preload` loads those of the settings at once."""
-        from pomona.core.events import EventBus
         from pomona.fleet.process.endpoint import sweep_endpoints
-        from pomona.fleet.residency.house import Memories, open_house
+        from pomona.fleet.residency.house import Surroundings, open_house
         from pomona.fleet.resident import Workshop
         from pomona.fleet.shelf import WordsShelf
 
@@ -139,8 +138,9 @@ class App:
         with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
             shelf = WordsShelf(pool)
             workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
-            memories = Memories(pinned=self._registry.pins(), remember_pin=self._registry.set_pin, names=self._registry.names)
-            async with open_house(self._found, workshop, EventBus(), memories) as house:
+            registry = self._registry
+            around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=registry.names)
+            async with open_house(self._found, workshop, around) as house:
                 yield house
 
     @asynccontextmanager

@@ -43,6 +43,9 @@ class CountingEngine:
     def resume(self, id: str) -> None:
         self.paused.discard(id)
 
+    def shrink(self) -> None:
+        pass
+
     @property
     def has_work(self) -> bool:
         return any(id not in self.paused for id in self.rows)

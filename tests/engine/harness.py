@@ -98,7 +98,7 @@ Events = Mapping[int, list[tuple[str, str]]]
 
 
 def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Events | None = None) -> dict[str, Result]:
-    """Add prompts and call `pause`, `resume`, `cancel` (by name) at the given steps; run until all rows ended."""
+    """Add prompts and call `pause`, `resume`, `cancel` (by name), `shrink` (with none) at the given steps; run until all rows ended."""
     results = {prompt.id: Result() for prompts in arrivals.values() for prompt in prompts}
     events = events or {}
     last = max([*arrivals, *events, 0])
@@ -106,7 +106,7 @@ def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Event
         for prompt in arrivals.get(step, []):
             engine.add(prompt)
         for method, id in events.get(step, []):
-            getattr(engine, method)(id)
+            getattr(engine, method)(*[id] if id else [])
         if step > last and not engine.has_work:
             engine.check_integrity()
             return results

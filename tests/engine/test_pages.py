@@ -59,7 +59,7 @@ def test_integrity_check_sees_a_leak() -> None:
     pages.check_integrity({page: 1})
 
 
-@given(st.lists(st.tuples(st.sampled_from(["allocate", "index", "share", "release"]), st.integers(0, 99)), max_size=200))
+@given(st.lists(st.tuples(st.sampled_from(["allocate", "index", "share", "release", "shrink"]), st.integers(0, 99)), max_size=200))
 def test_any_sequence_of_calls_keeps_the_books(calls: list[tuple[str, int]]) -> None:
     pages = PageAllocator(limit=20, initial=2)
     held: list[int] = []
@@ -75,5 +75,8 @@ def test_any_sequence_of_calls_keeps_the_books(calls: list[tuple[str, int]]) -> 
         elif page is not None and name == "release":
             held.remove(page)
             pages.release([page])
+        elif name == "shrink":
+            pages.shrink()
+            assert (pages.idle, pages.capacity) == (0, max(held, default=0) + 1)
         assert TRASH_PAGE not in held
         pages.check_integrity({page: held.count(page) for page in held})

@@ -101,6 +101,11 @@ class Engine:
         if id in self._rows:
             self._rows[id].paused = False
 
+    def shrink(self) -> None:
+        """Give back what no row needs now: pages and states that are kept for later prompts, and freed buffers."""
+        self._cache.shrink()
+        mx.clear_cache()
+
     @property
     def has_work(self) -> bool:
         """A call of `step` would get further. Paused rows do not count."""

@@ -137,6 +137,10 @@ class Resume(msgspec.Struct, tag=True, frozen=True):
     id: str
 
 
+class Shrink(msgspec.Struct, tag=True, frozen=True):
+    """Gateway -> engine: memory is short; give back what is kept only because it may be of use again."""
+
+
 class Shutdown(msgspec.Struct, tag=True, frozen=True):
     """Gateway -> engine: finish the current step, free everything, exit 0."""
 
@@ -254,5 +258,5 @@ def _typed(pairs: list[tuple[float, list[tuple[int, float]]]]) -> tuple[TokenLog
     return tuple(TokenLogprobs(logprob=logprob, top=tuple(top)) for logprob, top in pairs)
 
 
-ToEngine = Add | Encode | Cancel | Pause | Resume | Shutdown
+ToEngine = Add | Encode | Cancel | Pause | Resume | Shrink | Shutdown
 ToGateway = Loading | Ready | LoadFailed | Step | Encoded | Encoding | Heartbeat | Refused

@@ -41,6 +41,7 @@ class Directory:
         self.default = default
         self._settings = settings
         self._read_names = names
+        self._own: tuple[Names, list[str]] | None = None
         self._loaded = loaded
 
     def models(self) -> list[ModelCard]:
@@ -80,7 +81,11 @@ class Directory:
         return tuple(name for name in served_names(model, self._settings, self._read_names()) if name != model.id)
 
     def _own_names(self) -> list[str]:
-        return served_names(self.default, self._settings, self._read_names())
+        """Worked out again when something was registered: each request asks for them."""
+        registered = self._read_names()
+        if self._own is None or self._own[0] != registered:
+            self._own = registered, served_names(self.default, self._settings, registered)
+        return self._own[1]
 
     def _resolve(self, name: str) -> ResolvedModel:
         names = self._read_names()

@@ -33,6 +33,10 @@ class LivingEngine(Protocol):
         """How the engine is, from what it said last."""
         ...
 
+    def shrink(self) -> None:
+        """Ask it to give back memory that it can do without."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:

@@ -84,6 +84,11 @@ class Supervisor:
         client = await self._ready_client()
         return await client.encode(texts)
 
+    def shrink(self) -> None:
+        """Ask the engine to give back memory that it can do without; nothing happens while it loads or restarts."""
+        if self._state == "ready" and self._client is not None:
+            self._client.shrink()
+
     def report(self) -> EngineReport:
         """How the engine is, from what it said last."""
         if self._state == "ready":

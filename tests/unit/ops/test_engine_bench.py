@@ -37,6 +37,9 @@ class WrittenEngine:
     def resume(self, row_id: str, /) -> None:
         raise AssertionError(row_id)
 
+    def shrink(self) -> None:
+        raise AssertionError
+
     def close(self) -> None:
         raise AssertionError
 

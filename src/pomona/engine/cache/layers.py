@@ -40,7 +40,10 @@ class PagePool:
         self.page_bytes = sum(array.nbytes for array in self.arrays)
 
     def resize(self, pages: int) -> None:
-        """Grow to `pages` pages. Copies once; growth doubles, so this is rare."""
+        """Grow or shrink to `pages` pages. Copies once; growth doubles, so this is rare."""
+        if pages < self.arrays[0].shape[1]:
+            self.arrays = tuple(mx.take(a, mx.arange(pages), axis=1) for a in self.arrays)  # a slice would keep the whole buffer
+            return
         self.arrays = tuple(
             mx.concatenate([a, mx.zeros((a.shape[0], pages - a.shape[1], *a.shape[2:]), dtype=a.dtype)], axis=1) for a in self.arrays
         )

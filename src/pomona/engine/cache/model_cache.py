@@ -36,6 +36,14 @@ class PageGroup:
         """Bytes of one page over all layers of the group."""
         return sum(layer.key_pool.page_bytes + layer.value_pool.page_bytes for layer in self.layers)
 
+    def shrink(self) -> None:
+        """Let go of pages that nobody refers to, as far as they lie behind the others."""
+        self.allocator.shrink()
+        for layer in self.layers:
+            for pool in (layer.key_pool, layer.value_pool):
+                pool.resize(self.allocator.capacity)
+                mx.eval(*pool.arrays)
+
     def fit_pools(self) -> None:
         """Grow the arrays to the allocator's capacity."""
         for layer in self.layers:
@@ -189,6 +197,12 @@ class ModelCache:
                 layer.end_pass()
                 written += [*layer.key_pool.arrays, *layer.value_pool.arrays]
         return written
+
+    def shrink(self) -> None:
+        """Forget what is kept only for later prompts."""
+        self.snapshots.clear()
+        for group in self.groups:
+            group.shrink()
 
     def check_integrity(self, rows: Iterable[Sequence]) -> None:
         """Raise AssertionError if a page leaked or is counted wrongly."""

@@ -81,6 +81,16 @@ class PageAllocator:
             self._page_of[block_hash] = page
             self._hash_of[page] = block_hash
 
+    def shrink(self) -> None:
+        """Forget what nobody refers to, and let go of the pages behind the last one that somebody does."""
+        while self._idle:
+            self._evict()
+        last = max((page for page in range(1, self.capacity) if self._holders[page]), default=0)
+        self.capacity = last + 1
+        del self._holders[self.capacity :]
+        self._free_set = {page for page in self._free_set if page <= last}
+        self._free = sorted(self._free_set)
+
     def check_integrity(self, references: dict[int, int]) -> None:
         """Raise AssertionError unless counts equal `references` (page -> number of referring sequences)."""
         free, idle = self._free_set, set(self._idle)

@@ -54,6 +54,11 @@ class SnapshotStore:
         self._states.move_to_end(block_hash)
         return self._states[block_hash]
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._states.clear()
+        self._bytes = 0
+
     def discard(self, block_hash: bytes) -> None:
         """Forget one snapshot, if it is there."""
         state = self._states.pop(block_hash, None)

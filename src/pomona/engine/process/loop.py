@@ -9,7 +9,22 @@ from pomona.core.errors import EngineFailed, PomonaError, UnsupportedField
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.telemetry import get_logger
 from pomona.engine.process.channel import Channel
-from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Heartbeat, Pause, Refused, Resume, Row, Shutdown, Stats, Step, ToEngine
+from pomona.engine.protocol import (
+    Add,
+    Cancel,
+    Encode,
+    Encoding,
+    Heartbeat,
+    Pause,
+    Refused,
+    Resume,
+    Row,
+    Shrink,
+    Shutdown,
+    Stats,
+    Step,
+    ToEngine,
+)
 
 COMMANDS_PER_STEP = 256
 QUIET_STEP_SECONDS = 0.1
@@ -63,7 +78,15 @@ class Stepping(Protocol):
         ...
 
 
-class SteppedEngine(Rows, Pausing, Stepping, Protocol):
+class Shrinking(Protocol):
+    """Memory that can be had back."""
+
+    def shrink(self) -> None:
+        """Give back what no row needs now."""
+        ...
+
+
+class SteppedEngine(Rows, Pausing, Stepping, Shrinking, Protocol):
     """What the loop drives: `pomona.engine.engine.Engine`."""
 
 
@@ -176,6 +199,9 @@ class DeviceLoop(Loop):
             case Encode(id=request_id):
                 error = UnsupportedField("This model writes text; it does not make vectors.", param="model")
                 self._channel.send(Refused(request_id, error.code, error.message))
+            case Shrink():
+                self._engine.shrink()
+                self._changed = True
             case _:
                 pass
 

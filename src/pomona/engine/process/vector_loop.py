@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pomona.core.errors import PomonaError, UnsupportedField
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.loop import Loop
-from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Refused, ToEngine
+from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Refused, Shrink, ToEngine
 from pomona.engine.vectors.engine import VectorEngine
 
 
@@ -27,6 +27,9 @@ class VectorLoop(Loop):
             case Add(id=request_id):
                 error = UnsupportedField("This model makes vectors; it does not write text.", param="model")
                 self._channel.send(Refused(request_id, error.code, error.message))
+            case Shrink():
+                _give_back()
+                self._changed = True
             case _:
                 pass
 
@@ -43,3 +46,10 @@ class VectorLoop(Loop):
             self._alive.discard(done.id)
             self._channel.send(done)
         self._send(Encoding(self._engine.stats()))
+
+
+def _give_back() -> None:
+    """Buffers that MLX keeps for passes of the same size; nothing else outlives a pass."""
+    import mlx.core as mx
+
+    mx.clear_cache()

@@ -24,6 +24,7 @@ from pomona.engine.protocol import (
     Refused,
     Resume,
     Row,
+    Shrink,
     Shutdown,
     Stats,
     Step,
@@ -113,6 +114,10 @@ class EngineClient:
             del self._encodings[request_id]
             if answer.cancelled():
                 self._link.send(Cancel(request_id))
+
+    def shrink(self) -> None:
+        """Ask the engine to give back memory that it can do without."""
+        self._link.send(Shrink())
 
     async def stop(self) -> None:
         """End the process and every stream; leave nothing behind."""

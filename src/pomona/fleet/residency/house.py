@@ -9,18 +9,23 @@ from pathlib import Path
 from pomona.core.errors import ModelUnusable
 from pomona.core.events import EventBus
 from pomona.core.ports import Embedder, EngineStatus, Generator, ModelDirectory, Reranker, Residency, ResidencyStatus, Tokenization
-from pomona.core.settings import Settings
-from pomona.core.status import MemoryPlan, MemoryReport, ModelFacts
+from pomona.core.settings import ModelOverrides, Settings
+from pomona.core.status import MemoryPlan, ModelFacts
 from pomona.fleet.directory import Directory, ReadNames, no_names
 from pomona.fleet.residency.means import Means
-from pomona.fleet.residency.memory import Probe, budget_of, machine_memory
+from pomona.fleet.residency.memory.guard import MemoryGuard
+from pomona.fleet.residency.memory.measuring import Measure, MeasureBook, measure_engine
+from pomona.fleet.residency.memory.planning import Needs, estimate
+from pomona.fleet.residency.memory.probe import Probe, budget_of, probe_of
+from pomona.fleet.residency.memory.scales import Scales
+from pomona.fleet.residency.observing import ObservedGenerator
 from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
-from pomona.fleet.residency.planning import Needs, estimate
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.reports import Reports
 from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.residency.steward import RememberPin, Steward
+from pomona.fleet.residency.warden import Warden
 from pomona.fleet.resident import Resident, Workshop, open_resident
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
@@ -55,68 +60,76 @@ class House:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memories:
-    """What a Pomona remembers from one run to the next, and how it looks at memory."""
+class Surroundings:
+    """What a Pomona finds around it: what was kept from earlier runs, and how memory is looked at."""
 
-    pinned: frozenset[str] = frozenset()
-    remember_pin: RememberPin = lambda _name, _pinned: None
     names: ReadNames = no_names
     """Registered models and aliases, as they are now."""
-    probe: Probe = machine_memory
+    pinned: frozenset[str] = frozenset()
+    remember_pin: RememberPin = lambda _name, _pinned: None
+    probe: Probe | None = None
+    measure: Measure = measure_engine
 
 
 @asynccontextmanager
-async def open_house(default: ResolvedModel, workshop: Workshop, events: EventBus, memories: Memories) -> AsyncGenerator[House]:
+async def open_house(default: ResolvedModel, workshop: Workshop, around: Surroundings) -> AsyncGenerator[House]:
     """A house whose engines are all gone at the end."""
-    settings = workshop.settings
-    budget = budget_of(settings.residency, memories.probe())
-    plumbing = _Plumbing(default, workshop, budget, memories)
+    settings, events = workshop.settings, EventBus()
+    probe = around.probe or probe_of(settings.models)
+    residency = settings.residency
+    guard = MemoryGuard(probe, residency.guard_levels, enabled=residency.guard, park_seconds=residency.load_wait_seconds)
+    plumbing = _Plumbing(default, workshop, budget_of(residency, probe()), around)
     means = Means(
         resolve=plumbing.directory.resolve,
         enrol=plumbing.enrol,
         estimate=plumbing.estimate,
         open=plumbing.open,
         publish=events.publish,
+        weigh=plumbing.scales.weigh,
     )
-    async with ResidentPool(means, settings.residency, budget) as pool:
+    async with ResidentPool(means, residency, plumbing.budget) as pool:
         plumbing.pool = pool
         for name in plumbing.required():
             pool.slot(name).required = True
-        reports = Reports(pool, plumbing.directory, plumbing.memory, means)
-        yield House(
-            generator=PooledGenerator(pool, _let_in),
+        reports = Reports(pool, plumbing.directory, guard, probe, means)
+        house = House(
+            generator=ObservedGenerator(PooledGenerator(pool, guard.admit), events),
             tokenization=PooledTokenization(plumbing.words),
-            embedder=PooledEmbedder(pool, _let_in),
-            reranker=PooledReranker(pool, _let_in),
+            embedder=PooledEmbedder(pool, guard.admit),
+            reranker=PooledReranker(pool, guard.admit),
             directory=plumbing.directory,
-            residency=Steward(pool, reports, memories.remember_pin),
+            residency=Steward(pool, reports, around.remember_pin),
             residents=reports,
             status=reports,
             events=events,
             pool=pool,
         )
+        async with Warden(pool, guard, means).on_duty():
+            yield house
 
 
 class _Plumbing:
     """What the pool is given to work with."""
 
-    def __init__(self, default: ResolvedModel, workshop: Workshop, budget: int, memories: Memories) -> None:
-        self.directory = Directory(default, workshop.settings.models, self._loaded, memories.names)
+    def __init__(self, default: ResolvedModel, workshop: Workshop, budget: int, around: Surroundings) -> None:
+        self.directory = Directory(default, workshop.settings.models, self._loaded, around.names)
+        self.scales = Scales(MeasureBook(workshop.cache_folder / "measured.json"), around.measure, self._key)
         self.pool: ResidentPool | None = None
+        self.budget = budget
         self._workshop = workshop
         self._settings = workshop.settings
-        self._budget = budget
-        self._memories = memories
+        self._around = around
+        self._overrides: dict[Path, ModelOverrides] = {}
 
     def enrol(self, model: ResolvedModel) -> Slot:
         """What holds for a model."""
-        overrides = overrides_of(model, self.directory.names_of(model), self._settings)
+        overrides = self._overrides_of(model)
         default = model.path == self.directory.default.path
         return Slot(
             model=model,
             name=model.id,
             keep_alive=keep_alive_of(overrides, self._settings, default=default),
-            pinned=overrides.pin or model.id in self._memories.pinned,
+            pinned=overrides.pin or model.id in self._around.pinned,
             default=default,
         )
 
@@ -134,19 +147,12 @@ class _Plumbing:
         facts, problem = look_into(slot.model.path)
         if facts is None:
             raise ModelUnusable(problem or f"The folder {str(slot.model.path)!r} cannot be read.")
-        models = self._settings.models
-        expanded = models.dequantize_on_cpu and runs_on_cpu(models.device)
-        return estimate(facts, self._settings_of(slot, None).engine, expanded=expanded, budget=self._budget)
+        engine, known = self._settings_of(slot, None).engine, self.scales.known(slot)
+        return estimate(facts, engine, expanded=self._expanded, budget=self.budget, measured=known)
 
     def open(self, slot: Slot, plan: MemoryPlan) -> AbstractAsyncContextManager[Resident]:
         """Its engine, within `plan`."""
         return open_resident(slot.model, replace(self._workshop, settings=self._settings_of(slot, plan.kv)))
-
-    def memory(self) -> MemoryReport:
-        """Memory now."""
-        there = self._memories.probe()
-        planned = self.pool.planned if self.pool else 0
-        return MemoryReport(total=there.total_bytes, free=there.free_bytes, budget=self._budget, planned=planned, guard="safe")
 
     async def words(self, name: str) -> ModelTokenization:
         """How a model reads and writes, whether or not it is loaded."""
@@ -154,11 +160,29 @@ class _Plumbing:
         settings = self._settings_of(self.enrol(model), None)
         return ModelTokenization(await self._workshop.shelf.words(model, settings.models), self._workshop.pool)
 
-    def _settings_of(self, slot: Slot, kv_bytes: int | None) -> Settings:
-        overrides = overrides_of(slot.model, self.directory.names_of(slot.model), self._settings)
-        return settings_for(overrides, self._settings, default=slot.default, kv_bytes=kv_bytes)
+    @property
+    def _expanded(self) -> bool:
+        models = self._settings.models
+        return models.dequantize_on_cpu and runs_on_cpu(models.device)
 
-    def _loaded(self, folder: object) -> ModelFacts | None:
+    def _key(self, slot: Slot) -> str:
+        """A model as it runs here."""
+        try:
+            changed = int((slot.model.path / "config.json").stat().st_mtime)
+        except OSError:
+            changed = 0
+        bits = self._settings_of(slot, None).engine.kv_bits
+        return f"{slot.model.path} {changed} {self._settings.models.device} {'float32' if self._expanded else 'stored'} {bits}"
+
+    def _settings_of(self, slot: Slot, kv_bytes: int | None) -> Settings:
+        return settings_for(self._overrides_of(slot.model), self._settings, default=slot.default, kv_bytes=kv_bytes)
+
+    def _overrides_of(self, model: ResolvedModel) -> ModelOverrides:
+        if model.path not in self._overrides:
+            self._overrides[model.path] = overrides_of(model, self.directory.names_of(model), self._settings)
+        return self._overrides[model.path]
+
+    def _loaded(self, folder: Path) -> ModelFacts | None:
         slots = self.pool.slots if self.pool else ()
         slot = next((each for each in slots if each.model.path == folder), None)
         if slot is None or slot.stay is None or slot.stay.resident is None:
@@ -171,7 +195,3 @@ def _facts_of(slot: Slot) -> ModelFacts:
     if facts is None:
         raise RuntimeError(f"{slot.name!r} was loaded and is not there")
     return facts
-
-
-async def _let_in(_: object) -> None:
-    """Everybody may come."""

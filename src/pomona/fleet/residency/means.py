@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pomona.core.events import Event
 from pomona.core.status import MemoryPlan
-from pomona.fleet.residency.planning import Needs
+from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.resident import Resident
 from pomona.models.references import ResolvedModel
@@ -25,5 +25,7 @@ class Means:
     """What it will need. Raises ModelUnusable."""
     open: Callable[[Slot, MemoryPlan], AbstractAsyncContextManager[Resident]]
     publish: Callable[[Event], None]
+    weigh: Callable[[Slot], None]
+    """Measure a model that is in memory; its plan is corrected by that."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time

@@ -20,7 +20,7 @@ from pomona.core.status import MemoryPlan, UnloadReport
 from pomona.core.telemetry import get_logger
 from pomona.fleet.residency.eviction import choose
 from pomona.fleet.residency.means import Means
-from pomona.fleet.residency.planning import Needs
+from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.refusals import does_not_fit, no_room, overdue, refuse
 from pomona.fleet.residency.slots import Leaving, Slot, Stay
 from pomona.fleet.resident import Resident
@@ -101,7 +101,7 @@ class ResidentPool:
         stay = slot.stay
         if stay is None:
             raise Conflict(f"The model {slot.name!r} is not loaded.")
-        began, freed = self._means.clock(), _bytes(stay)
+        began, freed = self._means.clock(), _bytes(slot, stay)
         if stay.resident is None:
             refuse(slot, Cancelled(f"The model {slot.name!r} was unloaded while it was loaded. Send the request again."))
         self._dismiss(slot, stay, "asked", force=force)
@@ -112,7 +112,7 @@ class ResidentPool:
         """Keep `name` where it is, or let go of it."""
         slot = self.slot(name)
         slot.pinned = pinned
-        self._wake()
+        self.wake()
         return slot
 
     def slot(self, name: str) -> Slot:
@@ -172,7 +172,7 @@ class ResidentPool:
             slot.waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             self._leave(slot, waiter.result(), None)
-        self._wake()
+        self.wake()
 
     def _leave(self, slot: Slot, stay: Stay, keep_alive_seconds: float | None) -> None:
         stay.leases -= 1
@@ -184,13 +184,13 @@ class ResidentPool:
                 stay.end.set()
             elif stay.keep_alive == 0 and not slot.pinned:
                 self._dismiss(slot, stay, "idle")
-        self._wake()
+        self.wake()
 
     def _want(self, slot: Slot) -> None:
         """Get in line, unless it loads already. Where it goes for other reasons than to make room, only once it is gone."""
         if (slot.stay is None or slot.stay.leaving == "evicted") and slot not in self._wanted:
             self._wanted.append(slot)
-        self._wake()
+        self.wake()
 
     async def _carry(self) -> None:
         """The porter: brings the first of those that are wanted, then the next."""
@@ -260,13 +260,15 @@ class ResidentPool:
             stay.loaded_at = stay.used_at = self._means.clock()
             slot.load_seconds = stay.loaded_at - stay.begun_at
             slot.required = False
+            self._means.weigh(slot)
             self._means.publish(ModelLoaded(model=slot.name, seconds=slot.load_seconds, at=self._means.now()))
             if stay.leaving is None:
                 self._serve_waiters(slot, stay)
             elif not stay.leases:
                 stay.end.set()
-            self._wake()
+            self.wake()
             await stay.end.wait()
+            self._means.weigh(slot)
 
     def _serve_waiters(self, slot: Slot, stay: Stay) -> None:
         while slot.waiters:
@@ -281,7 +283,7 @@ class ResidentPool:
             stay.task.cancel()
         elif force or not stay.leases:
             stay.end.set()
-        self._wake()
+        self.wake()
 
     def _reprieve(self) -> None:
         """Whoever was to make room, and has not gone, stays if nobody needs the room any more."""
@@ -305,12 +307,12 @@ class ResidentPool:
                 error = EngineFailed(f"The model {slot.name!r} failed: {type(error).__name__}: {error}")
             self._note_failure(slot, error)
         elif stay.resident is not None and stay.leaving not in (None, "failed"):
-            freed = _bytes(stay)
+            freed = _bytes(slot, stay)
             log.info("model_unloaded", model=slot.name, reason=stay.leaving, freed_bytes=freed)
             self._means.publish(ModelUnloaded(model=slot.name, reason=stay.leaving, freed_bytes=freed, at=self._means.now()))
         if slot.waiters:
             self._want(slot)
-        self._wake()
+        self.wake()
 
     def _note_failure(self, slot: Slot, error: PomonaError) -> None:
         """Those who wait are told; the others are not concerned."""
@@ -336,7 +338,8 @@ class ResidentPool:
     def _stays(self) -> Iterable[Stay]:
         return [slot.stay for slot in self._slots.values() if slot.stay is not None]
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something has changed that may make room."""
         self._changed.set()
 
     async def _change(self) -> None:
@@ -356,8 +359,8 @@ def _stay(slot: Slot) -> Stay:
     return slot.stay
 
 
-def _bytes(stay: Stay) -> int:
-    return stay.measured or stay.plan.total
+def _bytes(slot: Slot, stay: Stay) -> int:
+    return slot.measured or stay.plan.total
 
 
 def _is_dead(stay: Stay) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from copy import copy
 
 from pomona.core.errors import DoesNotFit, Overloaded, PomonaError
-from pomona.fleet.residency.planning import Needs
+from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.slots import Slot
 
 SWAP_SECONDS = 5.0

@@ -1,10 +1,10 @@
 """What people are told of the models in memory. Everything is answered at once, from what is known."""
 
-from collections.abc import Callable
-
 from pomona.core.status import EngineReport, MemoryReport, ModelStatus
 from pomona.fleet.directory import Directory
 from pomona.fleet.residency.means import Means
+from pomona.fleet.residency.memory.guard import MemoryGuard
+from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.models.references import ResolvedModel
@@ -13,15 +13,24 @@ from pomona.models.references import ResolvedModel
 class Reports:
     """The status of all models, of their engines, and of memory."""
 
-    def __init__(self, pool: ResidentPool, directory: Directory, memory: Callable[[], MemoryReport], means: Means) -> None:
+    def __init__(self, pool: ResidentPool, directory: Directory, guard: MemoryGuard, probe: Probe, means: Means) -> None:
         self._pool = pool
         self._directory = directory
-        self._memory = memory
+        self._guard = guard
+        self._total = probe().total_bytes
         self._means = means
 
     def memory(self) -> MemoryReport:
         """Memory and what of it is planned for."""
-        return self._memory()
+        guard, pool = self._guard, self._pool
+        return MemoryReport(
+            total=self._total,
+            free=guard.free,
+            budget=pool.budget,
+            planned=pool.planned,
+            guard=guard.level,
+            guard_enabled=guard.enabled,
+        )
 
     def status(self) -> tuple[EngineReport, ...]:
         """One report per engine, the default model's first. A model that is not in memory has none, unless Pomona waits for it."""

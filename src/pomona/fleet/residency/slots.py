@@ -26,7 +26,10 @@ class Stay:
     leases: int = 0
     loaded_at: float = 0.0
     used_at: float = 0.0
-    measured: int | None = None
+    resting: int | None = None
+    """Bytes right after loading, without keys and values."""
+    working: int = 0
+    """Bytes beyond that, at most."""
     leaving: Leaving | None = None
     """No new leases: it goes when the last one has ended."""
     end: asyncio.Event = field(default_factory=asyncio.Event)

@@ -13,7 +13,7 @@ from pomona.core.ports import Generator
 from pomona.core.settings import ResidencySettings
 from pomona.core.status import EngineReport, EngineState, MemoryPlan, ModelFacts
 from pomona.fleet.residency.means import Means
-from pomona.fleet.residency.planning import Needs
+from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.resident import Resident
@@ -30,11 +30,15 @@ class DoubleEngine:
     model: str
     arrival: asyncio.Future[None]
     state: EngineState = "loading"
+    shrunk: int = 0
 
     async def loaded(self) -> ModelFacts:
         await asyncio.shield(self.arrival)
         self.state = "ready"
         return FACTS
+
+    def shrink(self) -> None:
+        self.shrunk += 1
 
     def report(self) -> EngineReport:
         problem = "it died" if self.state == "failed" else None
@@ -64,6 +68,7 @@ class Street:
     forced: set[str] = field(default_factory=set[str])
     failures: dict[str, PomonaError] = field(default_factory=dict[str, PomonaError])
     """What loads end with."""
+    weighed: list[Slot] = field(default_factory=list[Slot])
     generator: Generator = field(default_factory=lambda: ScriptedGenerator(script=answer("one", " two")))
 
     @asynccontextmanager
@@ -74,6 +79,7 @@ class Street:
             estimate=self._estimate,
             open=self._open,
             publish=self.events.append,
+            weigh=self.weighed.append,
             clock=lambda: self.time,
             now=lambda: self.time,
         )

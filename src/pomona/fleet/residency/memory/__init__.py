@@ -1,0 +1,5 @@
+"""Memory: what a model will need, what it took, how much is free.
+
+Owns: plans, measurements and their book, the five levels of the guard. Does not own: what is done about them (`pool.py`, `warden.py`).
+Start reading at `planning.py`.
+"""

@@ -1,0 +1,49 @@
+"""Answers, as events for everybody who watches."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from pomona.core.errors import PomonaError
+from pomona.core.events import ErrorOccurred, EventBus, GenerationCompleted, GenerationStarted, GenerationToken, runtime_code
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, ReasoningDelta, Started, TextDelta
+from pomona.core.ports import Generator
+
+
+class ObservedGenerator:
+    """A Generator that tells an event bus of what it hands through."""
+
+    def __init__(self, inner: Generator, events: EventBus, now: Callable[[], float] = time.time) -> None:
+        self._inner = inner
+        self._events = events
+        self._now = now
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
+        """Answer `request`."""
+        begun = self._now()
+        try:
+            async with aclosing(self._inner.generate(request)) as events:
+                async for event in events:
+                    self._tell(request, event, begun)
+                    yield event
+        except PomonaError as error:
+            self._events.publish(
+                ErrorOccurred(code=runtime_code(error), message=error.message, model=request.model, request=request.id, at=self._now())
+            )
+            raise
+
+    def _tell(self, request: GenerateRequest, event: GenerateEvent, begun: float) -> None:
+        id, model, at = request.id, request.model, self._now()
+        match event:
+            case Started(prompt_tokens=count):
+                self._events.publish(GenerationStarted(request=id, model=model, prompt_tokens=count, at=at))
+            case TextDelta(text=text) | ReasoningDelta(text=text):
+                if text and self._events.wants_tokens:
+                    self._events.publish(GenerationToken(request=id, model=model, text=text, at=at))
+            case Finished(usage=usage):
+                completed = GenerationCompleted(
+                    request=id, model=model, completion_tokens=usage.completion_tokens, seconds=at - begun, at=at
+                )
+                self._events.publish(completed)
+            case _:
+                pass
