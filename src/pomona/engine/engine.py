@@ -27,6 +27,7 @@ from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
+from pomona.engine.vision.vision import Vision, accept, open_eyes
 
 if TYPE_CHECKING:
     from pomona.models.loading import LoadedModel
@@ -39,14 +40,22 @@ LONGEST_WAIT_SECONDS = 0.005
 def build_engine(loaded: "LoadedModel", settings: EngineSettings) -> "Engine":
     """An engine for a loaded model. The KV budget is planned from the memory that is free now."""
     grammars = GrammarCompiler(lambda: read_lexicon(loaded.path), loaded.vocabulary)
-    return Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars)
+    vision = open_eyes(loaded.vision, loaded.path, settings.picture_cache_bytes) if loaded.vision else None
+    return Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars, vision=vision)
 
 
 class Engine:
     """Rows come in by `add`, go out by `step`, `cancel`. Not thread-safe: one thread owns it, as it owns MLX's streams."""
 
     def __init__(
-        self, model: nn.Module, settings: EngineSettings, *, vocabulary: int, max_context: int, grammars: GrammarCompiler | None = None
+        self,
+        model: nn.Module,
+        settings: EngineSettings,
+        *,
+        vocabulary: int,
+        max_context: int,
+        grammars: GrammarCompiler | None = None,
+        vision: Vision | None = None,
     ) -> None:
         attention.install()
         self.vocabulary = vocabulary
@@ -54,7 +63,8 @@ class Engine:
         self._settings = settings
         self._cache = ModelCache(model, settings, self.budget_bytes)
         self.max_context = min(settings.max_context or max_context, max_context, self._cache.longest_row())
-        self._runner = Runner(model, self._cache, vocabulary)
+        self._vision = vision
+        self._runner = Runner(model, self._cache, vocabulary, vision)
         self.warnings = prove_batching(self._runner, self._cache)
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
@@ -75,10 +85,11 @@ class Engine:
         check(prompt, Bounds(vocabulary=self.vocabulary, context=self.max_context, grammars=self._binder.takes_grammars), self._rows)
         if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
             raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
+        pictures = accept(self._vision, prompt)
         adapter = self._adapters.acquire(prompt.adapter) if prompt.adapter else None
         self._arrivals += 1
         seed = prompt.sampling.seed if prompt.sampling.seed is not None else secrets.randbits(63)
-        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), adapter=adapter)
+        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), adapter=adapter, pictures=pictures)
         row.chunk_limit = max(self._settings.page_tokens, PASS_BYTES // (4 * self.vocabulary))
         self._binder.bind(row)
         self._rows[prompt.id] = row
@@ -114,6 +125,8 @@ class Engine:
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
         made = self._fail(self._binder.settle())
+        if self._vision is not None:
+            self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         plan = self._scheduler.schedule()
         for rows in self._runner.decode_groups(plan.decode):
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
@@ -143,6 +156,7 @@ class Engine:
             device_peak_bytes=mx.get_peak_memory(),
             adapters=self._adapters.count,
             adapter_bytes=self._adapters.nbytes,
+            **(self._vision.counts() if self._vision else {}),
         )
 
     def check_integrity(self) -> None:

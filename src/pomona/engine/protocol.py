@@ -160,6 +160,12 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     adapters: int = 0
     """LoRA adapters in memory."""
     adapter_bytes: int = 0
+    pictures_made: int = 0
+    """Pictures whose features were computed."""
+    pictures_spared: int = 0
+    """Times that features were at hand for a picture that was needed."""
+    picture_bytes: int = 0
+    """Features that are kept."""
 
 
 class Loading(msgspec.Struct, tag=True, frozen=True):

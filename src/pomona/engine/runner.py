@@ -25,6 +25,7 @@ from pomona.engine.grammar.masks import Masks
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
 from pomona.engine.scores import Scores, score
 from pomona.engine.sequence import Sequence
+from pomona.engine.vision.vision import PassWork, Vision
 
 SHORT_CHUNK = 128
 """Prompt chunks up to this many tokens share a pass; longer ones fill the device alone and need no padding."""
@@ -56,8 +57,9 @@ class Pass:
 class Runner:
     """Builds and starts the passes of one model."""
 
-    def __init__(self, model: nn.Module, cache: ModelCache, vocabulary: int) -> None:
+    def __init__(self, model: nn.Module, cache: ModelCache, vocabulary: int, vision: Vision | None = None) -> None:
         self._model = model
+        self._vision = vision
         self._cache = cache
         self._penalties = PenaltyTable(vocabulary)
         self.batches = not cache.opaque
@@ -150,12 +152,18 @@ class Runner:
         starts = [row.computed for row in rows]
         caches = self._cache.begin_pass(rows, starts, counts)
         with self.adapters.chosen([row.adapter for row in rows], ids.shape[1]) if self.adapters else nullcontext():
-            logits = cast("mx.array", cast("Any", self._model)(ids, cache=caches))
+            logits = self._call(rows, starts, counts, ids, caches)
         written = self._cache.end_pass(rows, caches)
         for row, count in zip(rows, counts, strict=True):
             row.computed += count
             written += self._cache.checkpoint(row)
         return logits, written
+
+    def _call(self, rows: list[Sequence], starts: list[int], counts: list[int], ids: mx.array, caches: list[Any]) -> mx.array:
+        if self._vision is None or not any(row.pictures for row in rows):
+            return cast("mx.array", cast("Any", self._model)(ids, cache=caches))
+        views = [group.layers[0].present for group in self._cache.groups]
+        return self._vision.call(self._model, PassWork(rows=rows, starts=starts, counts=counts, views=views), ids, caches)
 
 
 def _input_tokens(rows: ReadOnlySequence[Sequence]) -> mx.array:

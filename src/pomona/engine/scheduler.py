@@ -133,7 +133,7 @@ class Scheduler:
         for row, grant in zip(rows, grants, strict=True):
             extra = min(_most(row) - grant, budget)
             budget -= extra
-            tokens = self._align(row, grant + extra)
+            tokens = self._around_pictures(row, self._align(row, grant + extra))
             alone = not plan.decode and not plan.prefill
             if (
                 tokens
@@ -157,6 +157,12 @@ class Scheduler:
         if self._cache.recurrent and row.computed < border < end:
             return border - row.computed
         return tokens
+
+    def _around_pictures(self, row: Sequence, tokens: int) -> int:
+        """As many of `tokens` as can be computed now: none behind a picture without features."""
+        if row.pictures is None or not tokens:
+            return tokens
+        return row.pictures.end_of_chunk(row.computed, row.computed + tokens, self._cache.page_tokens) - row.computed
 
     def _make_room(self, row: Sequence, tokens: int) -> bool:
         """Pages for `tokens` tokens of `row`, putting back rows behind it if it must; False if `row` was put back itself."""

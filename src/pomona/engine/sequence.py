@@ -9,6 +9,7 @@ from pomona.core.generation import Priority, Prompt, TokenLogprobs
 from pomona.engine.adapters.terms import LoadedAdapter
 from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
+from pomona.engine.vision.row import RowPictures
 
 HEAD_START: dict[Priority, int] = {"high": 256, "normal": 0, "low": -256}
 """Arrivals. A low row is overtaken by fewer than 256 normal and 512 high rows that came after it, so it never starves."""
@@ -53,6 +54,8 @@ class Sequence:
     """Prompt tokens whose successors have their log-probabilities, or will have by work already built."""
     scores: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
     """Log-probabilities of the prompt's second token and on, as far as they were read."""
+    pictures: RowPictures | None = None
+    """Those of its prompt."""
     chunk_limit: int | None = None
     """Most tokens of one pass while its prompt is scored."""
 

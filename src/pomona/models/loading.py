@@ -4,7 +4,7 @@ Folders are checked before MLX sees them (`validation.py`); what only building t
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -18,6 +18,9 @@ from pomona.models.cpu.rotary import share_rotary_tables
 from pomona.models.device import Device
 from pomona.models.references import ResolvedModel
 from pomona.models.validation import FolderFacts, inspect_folder
+from pomona.models.vision.language import language_classes, language_settings
+from pomona.models.vision.loading import VisionPart, load_vision
+from pomona.models.vision.names import is_vision_config
 
 # mlx-lm and mlx.utils have no complete types.
 _load_model = cast("Callable[..., tuple[nn.Module, Mapping[str, object]]]", importlib.import_module("mlx_lm.utils").load_model)
@@ -57,6 +60,7 @@ class LoadedModel:
     weight_bytes: int
     dtype: str
     warnings: tuple[str, ...] = ()
+    vision: VisionPart | None = None
 
 
 def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = True) -> LoadedModel:
@@ -66,11 +70,15 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
     """
     facts = inspect_folder(resolved.path)
     module, config = build_module(facts)
+    vision = _build_vision(facts, module)
+    parts = [module, *([vision.module] if vision else [])]
     if device.kind == "cpu" and dequantize_on_cpu:
-        expand_to_float32(module)
+        for part in parts:
+            expand_to_float32(part)
         share_rotary_tables(module)
-    _materialise(module, facts)
-    sizes = _bytes_by_type(module)
+    for part in parts:
+        _materialise(part, facts)
+    sizes = _bytes_by_type(parts)
     return LoadedModel(
         module=module,
         config=config,
@@ -84,13 +92,24 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
         weight_bytes=sum(sizes.values()),
         dtype=max((name for name in sizes if "float" in name), key=lambda name: sizes[name], default="unknown"),
         warnings=tuple(_warnings(facts)),
+        vision=vision,
     )
 
 
 def build_module(facts: FolderFacts) -> tuple[nn.Module, Mapping[str, object]]:
     """The module with its weights still on disk: MLX reads each one when it is first needed. Raises ModelUnusable."""
+    special = (
+        {"model_config": language_settings(facts.config), "get_model_classes": language_classes} if is_vision_config(facts.config) else {}
+    )
     try:
-        return _load_model(facts.path, lazy=True, strict=True, trust_remote_code=False)
+        return _load_model(facts.path, lazy=True, strict=True, trust_remote_code=False, **special)
+    except BUILD_ERRORS as error:
+        _explain(facts, error)
+
+
+def _build_vision(facts: FolderFacts, module: nn.Module) -> VisionPart | None:
+    try:
+        return load_vision(facts.path, facts.config, module) if facts.vision else None
     except BUILD_ERRORS as error:
         _explain(facts, error)
 
@@ -129,12 +148,14 @@ def _warnings(facts: FolderFacts) -> list[str]:
         found.append(f"{facts.path.name} does not say how long its context is; {FALLBACK_CONTEXT} tokens are assumed.")
     if not facts.eos_token_ids:
         found.append(f"{facts.path.name} names no end-of-sequence token: answers end only at their token limit or a stop string.")
+    if is_vision_config(facts.config) and not facts.vision:
+        found.append(f"{facts.path.name} was made to see, but holds no weights of a vision part: it takes text alone.")
     return found
 
 
-def _bytes_by_type(module: nn.Module) -> dict[str, int]:
+def _bytes_by_type(parts: Iterable[nn.Module]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for _, array in flat_parameters(module):
+    for _, array in (entry for part in parts for entry in flat_parameters(part)):
         name = str(array.dtype).removeprefix("mlx.core.")
         sizes[name] = sizes.get(name, 0) + array.nbytes
     return sizes

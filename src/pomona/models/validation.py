@@ -14,6 +14,7 @@ from typing import NoReturn, cast
 from pomona.core.errors import ModelUnusable
 from pomona.core.status import Task
 from pomona.models.tasks import ENCODER_TYPES, is_encoder, positions_of, task_of
+from pomona.models.vision.names import has_vision
 from pomona.models.weights import Tensor, read_weights
 
 Json = Mapping[str, object]
@@ -49,6 +50,8 @@ class FolderFacts:
     eos_token_ids: tuple[int, ...]
     has_chat_template: bool
     task: Task = "generate"
+    vision: bool = False
+    """It takes pictures: its vision part is known here, and its weights are in the folder."""
 
 
 def inspect_folder(folder: Path) -> FolderFacts:
@@ -73,6 +76,7 @@ def inspect_folder(folder: Path) -> FolderFacts:
         eos_token_ids=_eos_token_ids(folder, config, tokenizer_config),
         has_chat_template=_has_chat_template(folder, tokenizer_config),
         task=task_of(folder, config),
+        vision=has_vision(config, tensors),
     )
 
 

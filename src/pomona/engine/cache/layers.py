@@ -99,6 +99,8 @@ class GroupView:
     offset: int | mx.array
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
     """Masks and index arrays that all layers of the pass share, made when the first layer asks."""
+    joined: list[list[tuple[int, int]]] | None = None
+    """Per row: positions [first, end) that see one another, whichever comes first, such as those of a picture."""
     width: int = field(init=False)
     """Tokens per row in this pass, padding included."""
     total: int = field(init=False)
@@ -152,7 +154,7 @@ class GroupView:
         """As mlx-lm's `create_attention_mask`: None, "causal", or booleans (rows, 1, tokens, keys)."""
         limits = [limit for limit in (window, self.window) if limit is not None]
         limit = min(limits) if limits else None
-        if self.first_page is not None and not as_array:
+        if self.first_page is not None and not as_array and self.joined is None:
             hidden = limit is not None and self.total - limit > self.first_position
             if not hidden:
                 return None if self.width == 1 else "causal"
@@ -169,6 +171,10 @@ class GroupView:
         visible = keys <= queries
         if limit is not None:
             visible = visible & (keys > queries - limit)
+        for row, spans in enumerate(self.joined or ()):
+            for first, end in spans:
+                both = (queries >= first) & (queries < end) & (keys >= first) & (keys < end)
+                visible = visible | (both & (mx.arange(len(self.starts)) == row)[:, None, None])
         return visible[:, None]
 
 

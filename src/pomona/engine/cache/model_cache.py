@@ -97,7 +97,7 @@ class ModelCache:
         """Blocks at the row's beginning that need not be computed; at least one token always remains to be."""
         if not self.share or self.opaque:
             return 0
-        extend_hashes(row.block_hashes, row.tokens, self.page_tokens, row.root)
+        self._extend_hashes(row)
         hashes = row.block_hashes[: row.reusable // self.page_tokens]
         return next((blocks for blocks in range(self._leading(hashes), 0, -1) if self._is_complete(hashes[:blocks])), 0)
 
@@ -143,7 +143,7 @@ class ModelCache:
         if self.share and not self.opaque:
             blocks = min(row.computed, len(row.tokens)) // self.page_tokens
             if blocks > len(row.block_hashes):
-                extend_hashes(row.block_hashes, row.tokens, self.page_tokens, row.root)
+                self._extend_hashes(row)
             for block in range(row.indexed_blocks, blocks):
                 for group, table in zip(self.groups, row.tables, strict=True):
                     if table[block] != TRASH_PAGE:
@@ -210,6 +210,10 @@ class ModelCache:
         for index, group in enumerate(self.groups):
             references = Counter(page for row in alive for page in row.tables[index] if page != TRASH_PAGE)
             group.allocator.check_integrity(dict(references))
+
+    def _extend_hashes(self, row: Sequence) -> None:
+        content = row.pictures.content if row.pictures else None
+        extend_hashes(row.block_hashes, row.tokens, self.page_tokens, row.root, content)
 
     def _leading(self, hashes: list[bytes]) -> int:
         """Blocks from the first on that every group without a window still has."""

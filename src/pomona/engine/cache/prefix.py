@@ -6,18 +6,29 @@ A block's hash covers all tokens up to its end, so one dictionary look-up per bl
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 from hashlib import blake2b
 
 from pomona.engine.states import RowState
 
 
-def extend_hashes(hashes: list[bytes], token_ids: ReadOnlySequence[int], block_tokens: int, root: bytes = b"") -> None:
-    """Append to `hashes` those of all further full blocks of `token_ids`. Rows of different `root` have no block in common."""
+def extend_hashes(
+    hashes: list[bytes],
+    token_ids: ReadOnlySequence[int],
+    block_tokens: int,
+    root: bytes = b"",
+    content: Callable[[int, int], bytes] | None = None,
+) -> None:
+    """Append to `hashes` those of all further full blocks of `token_ids`. Rows of different `root` have no block in common.
+
+    `content` is what else tells the tokens [start, end) of a row from equal ids.
+    """
     parent = hashes[-1] if hashes else root
     for start in range(len(hashes) * block_tokens, len(token_ids) - block_tokens + 1, block_tokens):
         block = array("I", token_ids[start : start + block_tokens])
-        parent = blake2b(parent + block.tobytes(), digest_size=16).digest()
+        also = content(start, start + block_tokens) if content else b""
+        parent = blake2b(parent + block.tobytes() + also, digest_size=16).digest()
         hashes.append(parent)
 
 

@@ -71,7 +71,7 @@ def share_rotary_tables(module: nn.Module) -> None:
     """Replace the rotary embeddings of a model that runs on the CPU, in place. Kinds that are not known here stay as they are."""
     shared: dict[object, Angles] = {}
     for name, layer in cast("list[tuple[str, nn.Module]]", module.named_modules()):
-        described = _describe(layer)
+        described = describe_rotary(layer)
         if described is not None:
             inverse, interleaved, magnitude = described
             key = (inverse.tobytes(), interleaved, magnitude)
@@ -79,7 +79,7 @@ def share_rotary_tables(module: nn.Module) -> None:
             module.update_modules(cast("dict[str, Any]", tree_unflatten([(name, TableRoPE(angles))])))
 
 
-def _describe(layer: Any) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool, float] | None:
+def describe_rotary(layer: Any) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool, float] | None:
     """(inverse frequencies, interleaved, magnitude) of a rotary embedding, None for every other layer."""
     if type(layer) is nn.RoPE:
         exponents = np.arange(0, layer.dims, 2, dtype=np.float64) / layer.dims
