@@ -209,7 +209,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
 """Of preprocessor_config.json."""
 MARKS = {"image_break_token": "<break>", "image_end_token": "<end>", "patch_size": 4}
 """Of processor_config.json, for Pixtral."""
-PICTURE_NAMES = tuple(CONFIGS)
+PICTURE_NAMES = ("qwen2_5_vl", "qwen2_vl")
 
 
 def processor_of(name: str) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """What several towers are made of."""
 
 import math
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -8,6 +9,13 @@ import numpy as np
 
 SCORE_BYTES = 2**28
 """Attention over a large picture is cut into groups of queries whose scores take about so much memory."""
+
+
+def through(x: mx.array, *layers: nn.Module) -> mx.array:
+    """`x` through `layers`, one after the other."""
+    for layer in layers:
+        x = cast("mx.array", cast("Any", layer)(x))
+    return x
 
 
 def cut_patches(pixels: mx.array, patch: int, merge: int = 1) -> mx.array:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from pomona.models.vision.blocks import activation, attend, cut_patches, flat_angles, join_heads, patch_places, rotate, split_heads
+from pomona.models.vision.blocks import activation, attend, cut_patches, flat_angles, join_heads, patch_places, rotate, split_heads, through
 from pomona.models.vision.features import PictureFeatures
 
 THETA = 10000.0
@@ -51,10 +51,10 @@ class Attention(nn.Module):
 
     def __call__(self, x: mx.array, angles: Angles, windows: Windows | None) -> mx.array:
         """(patches, width)."""
-        queries, keys, values = (split_heads(part, self.heads) for part in mx.split(self.qkv(x), 3, axis=-1))
+        queries, keys, values = (split_heads(part, self.heads) for part in mx.split(through(x, self.qkv), 3, axis=-1))
         queries, keys = rotate(queries, *angles), rotate(keys, *angles)
         mixed = windows.attend(queries, keys, values) if windows else attend(queries, keys, values)
-        return self.proj(join_heads(mixed))
+        return through(join_heads(mixed), self.proj)
 
 
 class PlainMLP(nn.Module):
@@ -66,7 +66,7 @@ class PlainMLP(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(patches, width)."""
-        return self.fc2(self.act(self.fc1(x)))
+        return through(x, self.fc1, self.act, self.fc2)
 
 
 class GatedMLP(nn.Module):
@@ -79,7 +79,7 @@ class GatedMLP(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(patches, width)."""
-        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+        return through(through(x, self.gate_proj, self.act) * through(x, self.up_proj), self.down_proj)
 
 
 class Block(nn.Module):
@@ -93,8 +93,8 @@ class Block(nn.Module):
 
     def __call__(self, x: mx.array, angles: Angles, windows: Windows | None) -> mx.array:
         """(patches, width)."""
-        x = x + self.attn(self.norm1(x), angles, windows)
-        return x + self.mlp(self.norm2(x))
+        x = x + self.attn(through(x, self.norm1), angles, windows)
+        return x + through(x, self.norm2, self.mlp)
 
 
 class PatchEmbed(nn.Module):
@@ -106,7 +106,7 @@ class PatchEmbed(nn.Module):
 
     def __call__(self, patches: mx.array) -> mx.array:
         """(patches, numbers of one) -> (patches, width)."""
-        return self.proj(patches.astype(self.proj.weight.dtype))
+        return through(patches.astype(self.proj.weight.dtype), self.proj)
 
 
 class Merger(nn.Module):
@@ -114,15 +114,13 @@ class Merger(nn.Module):
 
     def __init__(self, width: int, unit: int, out: int, norm: type[nn.LayerNorm] | type[nn.RMSNorm]) -> None:
         super().__init__()
+        self.width = width * unit
         self.ln_q = norm(width, eps=1e-6)
         self.mlp = [nn.Linear(width * unit, width * unit), nn.GELU(), nn.Linear(width * unit, out)]
 
     def __call__(self, x: mx.array) -> mx.array:
         """(patches, width) -> (features, out)."""
-        x = self.ln_q(x).reshape(-1, self.mlp[0].weight.shape[-1])
-        for layer in self.mlp:
-            x = layer(x)
-        return x
+        return through(through(x, self.ln_q).reshape(-1, self.width), *self.mlp)
 
 
 class Visual(nn.Module):
@@ -148,10 +146,10 @@ class Visual(nn.Module):
         rows, columns = pixels.shape[0] // self.patch, pixels.shape[1] // self.patch
         angles = flat_angles(patch_places(rows, columns, self.merge), self.dim, THETA)
         windows = Windows(rows // self.merge, columns // self.merge, self.window, self.merge**2) if self.window else None
-        x = self.patch_embed(cut_patches(pixels, self.patch, self.merge))
+        x = through(cut_patches(pixels, self.patch, self.merge), self.patch_embed)
         for index, block in enumerate(self.blocks):
             x = block(x, angles, None if index in self.full else windows)
-        return self.merger(x)
+        return through(x, self.merger)
 
 
 class Qwen2Tower(nn.Module):
