@@ -98,10 +98,13 @@ def _user_folder(variable: str, on_macos: str, elsewhere: str) -> Path:
     return Path.home() / (f"Library/{on_macos}" if sys.platform == "darwin" else elsewhere) / "pomona"
 
 
-def load_app(settings: Settings) -> "App":
-    """A Pomona with `settings`, not running yet. Logs go to standard error from now on. Raises ModelNotFound."""
+def load_app(settings: Settings, *, in_process: bool = False) -> "App":
+    """A Pomona with `settings`, not running yet. Logs go to standard error from now on. Raises ModelNotFound.
+
+    `in_process`: one model at a time, in a thread of this process.
+    """
     configure_logging(settings.logging.level, settings.logging.format)
-    return App(settings)
+    return App(settings, in_process=in_process)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +120,13 @@ class Serving:
 class App:
     """One Pomona: models in engine processes, with HTTP (`serve`) or without (`open`)."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, in_process: bool = False) -> None:
         from pomona.models.references import resolve
 
+        if in_process:
+            settings = settings.model_copy(update={"residency": settings.residency.model_copy(update={"max_models": 1})})
         self.settings = settings
+        self._command = None if in_process else ENGINE_COMMAND
         self._registry = model_registry(settings)
         self._found = resolve(settings.models.default, settings.models, names=self._registry.names())
         self.model = self._found.id
@@ -137,7 +143,7 @@ class App:
         sweep_endpoints()
         with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
             shelf = WordsShelf(pool)
-            workshop = Workshop(command=ENGINE_COMMAND, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
+            workshop = Workshop(command=self._command, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
             registry = self._registry
             around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=registry.names)
             async with open_house(self._found, workshop, around) as house:

@@ -40,12 +40,12 @@ class LivingEngine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What all engines of one Pomona are made with: the command of an engine process, where caches go, threads for text.
+    """What all engines of one Pomona are made with: the command of an engine process (None: threads), where caches go, threads for text.
 
     `settings` are those that hold for the model which is opened.
     """
 
-    command: tuple[str, ...]
+    command: tuple[str, ...] | None
     cache_folder: Path
     settings: Settings
     pool: Executor

@@ -59,20 +59,30 @@ def run(load: Callable[[Launch], Loaded]) -> int:
     structlog.contextvars.bind_contextvars(process="engine", model=launch.model)
     _end_with_the_gateway()
     _leave_signals_to_the_gateway()
+    return serve_engine(load, launch, _freeze)
+
+
+def serve_engine(load: Callable[[Launch], Loaded], launch: Launch, when_loaded: Callable[[], None]) -> int:
+    """Be an engine, in this thread, until `Shutdown`; returns the exit code."""
     channel = Channel(launch.address)
     try:
         channel.send(Loading())
-        return _serve(load, launch, channel)
+        return _serve(load, launch, channel, when_loaded)
     finally:
         channel.close()
 
 
-def _serve(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) -> int:
+def _freeze() -> None:
+    """What loading made stays: the collector need not look at it between steps."""
+    gc.collect()
+    gc.freeze()
+
+
+def _serve(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel, when_loaded: Callable[[], None]) -> int:
     loaded = _load(load, launch, channel)
     if loaded is None:
         return EXIT_LOAD_FAILED
-    gc.collect()
-    gc.freeze()  # what loading made stays; the collector need not look at it between steps
+    when_loaded()
     channel.send(loaded.ready)
     well = loaded.drive(channel, launch.heartbeat_seconds).run()
     if well:
