@@ -28,7 +28,21 @@ class PicturePart:
     param: str = "messages"
 
 
-Part = TextPart | PicturePart
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPicture:
+    """A picture as one model takes it, in place of a `PicturePart`: loaded, decoded, resized. A PDF becomes one for each page."""
+
+    pixels: bytes = field(repr=False)
+    """(height, width, 3), 8 bits, RGB, rows from the top."""
+    height: int
+    width: int
+    digest: bytes
+    """16 bytes over pixels and size."""
+    token_ids: tuple[int, ...] = field(repr=False)
+    """What stands for it in a prompt."""
+
+
+Part = TextPart | PicturePart | PreparedPicture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +74,7 @@ class Message:
 
     @property
     def pictures(self) -> tuple[PicturePart, ...]:
-        """All pictures, in order."""
+        """All pictures that are still to be prepared, in order."""
         return tuple(part for part in self.content if isinstance(part, PicturePart))
 
 

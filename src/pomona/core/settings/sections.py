@@ -208,6 +208,9 @@ class PicturesSettings(Section):
     )
     fetch_seconds: float = Field(default=10.0, gt=0, le=600, description="Longest time for loading one picture.")
     folders: tuple[Path, ...] = Field(default=(), description="Folders whose files may be named by file: addresses; none by default.")
+    cache_bytes: int = Field(
+        default=64 * 2**20, ge=0, le=2**40, description="Memory for decoded and resized pictures in bytes, so that later turns find them."
+    )
 
 
 class VectorsSettings(Section):

@@ -1,0 +1,54 @@
+"""What a model that takes no pictures is given in their place."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pomona.core.errors import UnsupportedField
+from pomona.core.messages import Message, Part, PicturePart, TextPart
+
+_TYPE = re.compile(r"data:([\w.+-]+/[\w.+-]+)[;,]", re.IGNORECASE)
+_BASE64_RATIO = 3 / 4
+
+
+def holds_pictures(messages: Sequence[Message] | None) -> bool:
+    """Whether there is any picture in them."""
+    return any(message.pictures for message in messages or ())
+
+
+def without_pictures(messages: Sequence[Message], model: str, seeing: Sequence[str] = ()) -> tuple[Message, ...]:
+    """`messages` for a model that reads text. Raises UnsupportedField, which names the models in `seeing`, that take pictures.
+
+    A person's picture cannot be left out without a word, for the answer would be about something else. One that a tool returned can:
+    the model is told that there was one, and an agent could not take it out of its history.
+    """
+    return tuple(_as_text(message, model, seeing) if message.pictures else message for message in messages)
+
+
+def _as_text(message: Message, model: str, seeing: Sequence[str]) -> Message:
+    if message.role != "tool":
+        param = message.pictures[0].param
+        others = f"Models here that do: {', '.join(map(repr, seeing))}." if seeing else "No model here does."
+        raise UnsupportedField(f"{param} holds a picture, and the model {model!r} takes no pictures. {others} Or leave it out.", param=param)
+    return replace(message, content=_lines(message.content))
+
+
+def _lines(content: Sequence[Part]) -> tuple[Part, ...]:
+    """Each picture as a line of its own."""
+    text = ""
+    for part in content:
+        said = part.text if isinstance(part, TextPart) else f"[{_name(part)}: this model cannot see pictures]"
+        glued = isinstance(part, TextPart) or not text or text[-1].isspace()
+        text += said if glued else f"\n{said}"
+    return (TextPart(text=text),)
+
+
+def _name(part: Part) -> str:
+    if not isinstance(part, PicturePart) or part.url is None:
+        return "picture"
+    match = _TYPE.match(part.url)
+    if match is None:
+        return "picture"
+    kind = match[1].lower()
+    kibibytes = max(1, round((len(part.url) - part.url.find(",")) * _BASE64_RATIO / 1024))
+    return f"PDF document of {kibibytes} KiB" if kind == "application/pdf" else f"{kind} picture of {kibibytes} KiB"
