@@ -139,10 +139,11 @@ class App:
         from pomona.fleet.residency.house import Surroundings, open_house
         from pomona.fleet.resident import Workshop
         from pomona.fleet.shelf import WordsShelf
+        from pomona.pictures.preparing import Preparation
 
         sweep_endpoints()
-        with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool:
-            shelf = WordsShelf(pool)
+        with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool, Preparation(self.settings.pictures) as pictures:
+            shelf = WordsShelf(pool, pictures=pictures)
             workshop = Workshop(command=self._command, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
             registry = self._registry
             around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=registry.names)

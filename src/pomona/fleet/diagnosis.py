@@ -5,8 +5,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pomona.core.generation import CacheMiss, CacheReport, GenerateRequest
-from pomona.core.messages import Message
+from pomona.core.generation import CacheMiss, CacheReport, GenerateRequest, Prompt
+from pomona.core.messages import Message, TextPart
 
 PROMPTS_PER_SESSION = 8
 """Clients send side requests in one session, such as titles and sub-agents: each is compared with the one it is most like."""
@@ -87,6 +87,17 @@ class Comparison:
         return CacheReport(reason=reason, shared_tokens=self.shared_tokens, missed_tokens=missed)
 
 
+def comparable_ids(prompt: Prompt) -> Sequence[int]:
+    """The ids of `prompt`, those of pictures changed so that they are equal only where the pictures are."""
+    if not prompt.pictures:
+        return prompt.token_ids
+    ids = list(prompt.token_ids)
+    for picture in prompt.pictures:
+        mark = -1 - int.from_bytes(picture.digest[:3], "big")
+        ids[picture.start : picture.start + picture.length] = [mark] * picture.length
+    return ids
+
+
 def common_prefix(left: "array[int]", right: "array[int]") -> int:
     """Length of the beginning that both have in common; whole strides are compared at once."""
     end = min(len(left), len(right))
@@ -124,4 +135,5 @@ def _remember(request: GenerateRequest, ids: Sequence[int]) -> _Remembered:
 
 
 def _hash(message: Message) -> int:
-    return hash((message.role, message.text, message.tool_calls, message.tool_call_id))
+    pictures = tuple(repr(part) for part in message.content if not isinstance(part, TextPart))  # pixels are in it as their digest
+    return hash((message.role, message.text, pictures, message.tool_calls, message.tool_call_id))

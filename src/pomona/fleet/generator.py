@@ -1,17 +1,21 @@
 """Requests in words to events in words: the text side before and behind an engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started
+from pomona.core.messages import Message
 from pomona.core.ports import TokenSource
 from pomona.core.status import ModelFacts
-from pomona.fleet.diagnosis import Comparison, PromptMemory
+from pomona.fleet.diagnosis import Comparison, PromptMemory, comparable_ids
+from pomona.pictures.blindness import holds_pictures, without_pictures
+from pomona.pictures.geometry.facts import VisionFacts
 from pomona.text.output import TextOutput
+from pomona.text.pictures.writing import PictureWriting
 from pomona.text.prompt import PromptBuilder
 from pomona.text.templates import ChatTemplate
 from pomona.text.tokenizer import Tokenizer
@@ -25,6 +29,23 @@ class Engine(TokenSource, Protocol):
         ...
 
 
+class Pictures(Protocol):
+    """Prepares pictures for models."""
+
+    async def prepare(self, messages: Sequence[Message], vision: VisionFacts) -> tuple[Message, ...]:
+        """`messages` with pictures as a model of these facts takes them. Raises PictureRefused and UnsupportedField."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eyes:
+    """How a model sees: what it asks of pictures, how its prompts speak of them, and who prepares them."""
+
+    vision: VisionFacts
+    writing: PictureWriting
+    pictures: Pictures
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
     """How a model reads and writes."""
@@ -33,12 +54,27 @@ class Words:
     template: ChatTemplate | None
     constrain_calls: bool = True
     """Calls that the model is free to make fit the tools' schemas."""
+    eyes: Eyes | None = None
+    """None: it takes no pictures."""
 
     def builder(self, *, max_context: int, vocabulary: int | None = None) -> PromptBuilder:
         """What builds prompts for it. `max_context` is in tokens; `vocabulary` the number of ids that the model can embed."""
         return PromptBuilder(
-            self.tokenizer, self.template, max_context=max_context, vocabulary=vocabulary, constrain_calls=self.constrain_calls
+            self.tokenizer,
+            self.template,
+            max_context=max_context,
+            vocabulary=vocabulary,
+            constrain_calls=self.constrain_calls,
+            pictures=self.eyes.writing if self.eyes else None,
         )
+
+    async def seen(self, request: GenerateRequest) -> GenerateRequest:
+        """`request` with its pictures as this model takes them. Raises PictureRefused and UnsupportedField."""
+        if request.messages is None or not holds_pictures(request.messages):
+            return request
+        if self.eyes is None:
+            return replace(request, messages=without_pictures(request.messages, request.model))
+        return replace(request, messages=await self.eyes.pictures.prepare(request.messages, self.eyes.vision))
 
 
 class ModelGenerator:
@@ -53,12 +89,20 @@ class ModelGenerator:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
         async with self._engine.place() as facts:
+            request = await self._words.seen(request)
             builder = self._words.builder(max_context=facts.max_context, vocabulary=facts.vocabulary)
             planned = await asyncio.get_running_loop().run_in_executor(self._pool, builder.plan, request)
             prompt = planned.prompt
-            seen_before = self._memory.compare(request, prompt.token_ids)
+            seen_before = self._memory.compare(request, comparable_ids(prompt))
             yield Started(prompt_tokens=len(prompt.token_ids))
-            output = TextOutput(self._words.tokenizer, request, len(prompt.token_ids), plan=planned.answer, prompt_ids=prompt.token_ids)
+            output = TextOutput(
+                self._words.tokenizer,
+                request,
+                len(prompt.token_ids),
+                plan=planned.answer,
+                prompt_ids=prompt.token_ids,
+                picture_tokens=sum(picture.length for picture in prompt.pictures),
+            )
             async with aclosing(self._engine.stream(prompt)) as steps:
                 async for step in steps:
                     for event in output.push(step):

@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from pomona.core.settings import ModelsSettings
-from pomona.fleet.generator import Words
+from pomona.fleet.generator import Eyes, Pictures, Words
 from pomona.models.references import ResolvedModel
+from pomona.pictures.geometry.reading import read_vision_facts
+from pomona.text.pictures.writing import picture_writing
 from pomona.text.templates import load_chat_template
+from pomona.text.tokenizer import Tokenizer
 from pomona.text.tokenizer_loading import load_tokenizer
 
 KEPT = 8
@@ -17,10 +20,11 @@ KEPT = 8
 
 
 class WordsShelf:
-    """One event loop; files are read in `pool`."""
+    """One event loop; files are read in `pool`. Without `pictures` no model takes any."""
 
-    def __init__(self, pool: Executor, kept: int = KEPT) -> None:
+    def __init__(self, pool: Executor, kept: int = KEPT, pictures: Pictures | None = None) -> None:
         self._pool = pool
+        self._pictures = pictures
         self._kept = kept
         self._words: OrderedDict[tuple[Path, Path | None], asyncio.Future[Words]] = OrderedDict()
 
@@ -28,7 +32,7 @@ class WordsShelf:
         """How `model` reads and writes. Raises ModelUnusable for a tokenizer or template that cannot be read."""
         key = (model.path, settings.chat_template)
         if key not in self._words:
-            reading = self._words[key] = asyncio.get_running_loop().run_in_executor(self._pool, _load_words, model, settings)
+            reading = self._words[key] = asyncio.get_running_loop().run_in_executor(self._pool, _load_words, model, settings, self._pictures)
             reading.add_done_callback(partial(self._forget_failure, key))
             while len(self._words) > self._kept:
                 self._words.popitem(last=False)
@@ -41,7 +45,17 @@ class WordsShelf:
             del self._words[key]
 
 
-def _load_words(model: ResolvedModel, settings: ModelsSettings) -> Words:
+def _load_words(model: ResolvedModel, settings: ModelsSettings, pictures: Pictures | None) -> Words:
     tokenizer = load_tokenizer(model.path)
-    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.chat_template)
-    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.constrain_tool_calls)
+    eyes = None if pictures is None else _eyes(model.path, tokenizer, pictures)
+    writing = eyes.writing if eyes else None
+    template = load_chat_template(model.path, variables=tokenizer.template_variables, override=settings.chat_template, pictures=writing)
+    return Words(tokenizer=tokenizer, template=template, constrain_calls=settings.constrain_tool_calls, eyes=eyes)
+
+
+def _eyes(folder: Path, tokenizer: Tokenizer, pictures: Pictures) -> Eyes | None:
+    vision = read_vision_facts(folder)
+    if vision is None:
+        return None
+    writing = picture_writing(tokenizer, vision.placeholder, vision.surrounded, vision.placeholder_id)
+    return Eyes(vision=vision, writing=writing, pictures=pictures)

@@ -19,13 +19,14 @@ class ModelTokenization:
     """The Tokenization of one model. Works in `pool`, because a long text takes a while; the model need not be loaded."""
 
     def __init__(self, words: Words, pool: Executor) -> None:
+        self._words = words
         self._tokenizer = words.tokenizer
         self._builder = words.builder(max_context=ANY_LENGTH)
         self._pool = pool
 
     async def render(self, request: GenerateRequest) -> RenderedPrompt:
         """The prompt of `request`."""
-        return await self._run(partial(self._builder.render, request))
+        return await self._run(partial(self._builder.render, await self._words.seen(request)))
 
     async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
         """The tokens of `text`."""

@@ -29,7 +29,9 @@ def _as_text(message: Message, model: str, seeing: Sequence[str]) -> Message:
     if message.role != "tool":
         param = message.pictures[0].param
         others = f"Models here that do: {', '.join(map(repr, seeing))}." if seeing else "No model here does."
-        raise UnsupportedField(f"{param} holds a picture, and the model {model!r} takes no pictures. {others} Or leave it out.", param=param)
+        raise UnsupportedField(
+            f"{param} holds a picture, and the model {model!r} takes no pictures. {others} Or leave it out.", param=param
+        )
     return replace(message, content=_lines(message.content))
 
 

@@ -12,7 +12,6 @@ from typing import Self
 from pomona.core.errors import PictureRefused, UnsupportedField
 from pomona.core.messages import Message, PicturePart, PreparedPicture, TextPart
 from pomona.core.settings import PicturesSettings
-from pomona.pictures.blindness import holds_pictures, without_pictures
 from pomona.pictures.cache import PictureCache
 from pomona.pictures.decoding.client import WORKERS, Decoder
 from pomona.pictures.decoding.protocol import Limits, Recipe
@@ -48,15 +47,11 @@ class Preparation:
         self._threads.shutdown(cancel_futures=True)
         self._decoder.close()
 
-    async def prepare(self, messages: Sequence[Message], vision: VisionFacts | None, model: str) -> tuple[Message, ...]:
-        """`messages` with each picture, or each page, as the `model` of these facts takes it; without facts it takes none.
+    async def prepare(self, messages: Sequence[Message], vision: VisionFacts) -> tuple[Message, ...]:
+        """`messages` with each picture, or each page, as a model of these facts takes it.
 
         Raises PictureRefused and UnsupportedField, both with the field that the picture came from.
         """
-        if not holds_pictures(messages):
-            return tuple(messages)
-        if vision is None:
-            return without_pictures(messages, model)
         parts = self._counted(messages)
         tasks = [asyncio.ensure_future(self._prepared(part, vision)) for part in parts]
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from pomona.core.messages import Message, TextPart, ToolCall, ToolDefinition
+from pomona.text.pictures.marks import marks_in, split_marks
 from pomona.text.tools.teaching import WriteCalls, lesson, listed, result_text
 
 Fields = dict[str, object]
@@ -26,6 +27,8 @@ class Style:
 
     parts: frozenset[str] = frozenset()
     """Roles whose content must be a list of parts; others take a string."""
+    picture_parts: frozenset[str] = frozenset()
+    """Roles whose pictures must be parts of their own; in texts of others they are marks."""
     lost: frozenset[str] = frozenset()
     """Roles whose content the template leaves out in silence."""
     developer: bool = False
@@ -91,7 +94,7 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
     fields: Fields = {**message.extra, "role": role}
     drops_text = bool(message.tool_calls) and (not message.text or not style.text_beside_calls)
     if not drops_text:
-        fields["content"] = _parts(message) if role in style.parts else message.text
+        fields["content"] = _content(message, role, style)
     elif style.empty != "absent":
         fields["content"] = None if style.empty == "null" else ""
     if message.reasoning and message.role == "assistant" and style.thoughts:
@@ -104,6 +107,21 @@ def _fields(message: Message, style: Style, names: Mapping[str, str]) -> Fields:
     if message.tool_call_id:
         fields["tool_call_id"] = _call_id(message.tool_call_id, style)
     return fields
+
+
+def picture_part_marks(fields: Sequence[Fields]) -> list[str]:
+    """The marks of the pictures that are parts of their own, in order."""
+    contents = (each.get("content") for each in fields)
+    parts = (part for content in contents if isinstance(content, list) for part in cast("list[Fields]", content))
+    return [str(part["mark"]) for part in parts if part["type"] == "image"]
+
+
+def _content(message: Message, role: str, style: Style) -> object:
+    if role in style.picture_parts and marks_in(message.text):
+        return [
+            {"type": "image", "mark": piece} if is_mark else {"type": "text", "text": piece} for piece, is_mark in split_marks(message.text)
+        ]
+    return _parts(message) if role in style.parts else message.text
 
 
 def _parts(message: Message) -> list[Fields]:

@@ -31,7 +31,8 @@ from pomona.text.tools.dialect import Piece
 class TextOutput:
     """The answer to one request. Feed it every step; when `finished`, close the token source, which cancels the row.
 
-    Stop strings end the text of the answer only, never a thought or a call. `prompt_ids` are needed where the prompt is scored.
+    Stop strings end the text of the answer only, never a thought or a call. `prompt_ids` are needed where the prompt is scored;
+    `picture_tokens` of the prompt stand for pictures.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TextOutput:
         *,
         plan: AnswerPlan = PLAIN,
         prompt_ids: Sequence[int] = (),
+        picture_tokens: int = 0,
     ) -> None:
         self.finished = False
         self._tokenizer = tokenizer
@@ -55,6 +57,7 @@ class TextOutput:
         self._end_texts = {tokenizer.special_tokens[stop]: stop for stop in request.stop if stop in tokenizer.special_tokens}
         self._prompt_tokens = prompt_tokens
         self._prompt_ids = prompt_ids
+        self._picture_tokens = picture_tokens
         self._cached_tokens = 0
         self._completion_tokens = 0
         self._reasoning_tokens = 0
@@ -208,6 +211,7 @@ class TextOutput:
             reason="tool_calls" if called else reason,
             usage=Usage(
                 prompt_tokens=self._prompt_tokens,
+                picture_tokens=self._picture_tokens,
                 cached_tokens=self._cached_tokens,
                 completion_tokens=self._completion_tokens,
                 reasoning_tokens=self._reasoning_tokens,

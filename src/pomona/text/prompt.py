@@ -1,9 +1,12 @@
 """Requests in words to prompts in ids. Runs in the gateway's thread pool: tokenising a long text takes a while."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from pomona.core.errors import ContextOverflow, InvalidRequest
-from pomona.core.generation import GenerateRequest, Prompt, ReasoningLimit
+from pomona.core.errors import ContextOverflow, InvalidRequest, UnsupportedField
+from pomona.core.generation import GenerateRequest, Prompt, PromptPicture, ReasoningLimit
+from pomona.core.messages import Message, PreparedPicture, TextPart
 from pomona.core.ports import RenderedPrompt
 from pomona.text.answers.constraints import grammar_for, is_bound
 from pomona.text.answers.infill import infill_ends, infill_ids
@@ -17,6 +20,8 @@ from pomona.text.answers.plan import (
     plan_answer,
     with_thought,
 )
+from pomona.text.pictures.marks import with_marks
+from pomona.text.pictures.writing import PictureWriting
 from pomona.text.reasoning.options import OFF, Thinking, reasoning_limit
 from pomona.text.templates import ChatTemplate, Conversation
 from pomona.text.tokenizer import Tokenizer
@@ -40,7 +45,8 @@ class PromptBuilder:
     """Builds the prompts of one model. Safe to use from many threads.
 
     `max_context` is in tokens, prompt and answer together. `vocabulary` is the number of ids that the model can embed;
-    by default that of the tokenizer. `constrain_calls` binds the calls that a model is free to make to the tools' schemas.
+    by default that of the tokenizer. `constrain_calls` binds the calls that a model is free to make to the tools' schemas. `pictures` is
+    that of the template, None for a model that takes none.
     """
 
     def __init__(
@@ -51,12 +57,14 @@ class PromptBuilder:
         max_context: int,
         vocabulary: int | None = None,
         constrain_calls: bool = True,
+        pictures: PictureWriting | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._max_context = max_context
         self._vocabulary = vocabulary or tokenizer.vocabulary_size
         self._constrain_calls = constrain_calls
+        self._pictures = pictures
 
     def build(self, request: GenerateRequest) -> Prompt:
         """The prompt of `request`. Raises InvalidRequest, ContextOverflow or UnsupportedField, saying what to change."""
@@ -79,6 +87,7 @@ class PromptBuilder:
             reasoning_limit=self._limit(request, asked, bound=grammar is not None and not grammar.repeats),
             prompt_logprobs=request.prompt_logprobs,
             priority=request.priority,
+            pictures=asked.pictures,
         )
         return PlannedPrompt(prompt=prompt, answer=asked.answer)
 
@@ -119,10 +128,12 @@ class PromptBuilder:
         family = family_of(template, self._tokenizer, with_tools=bool(tools))
         thinking = Thinking.of(request.reasoning)
         self._check_length("".join(message.text for message in request.messages or ()), "messages")
-        text = _rendered(template, request, family, thinking, shows_tools=bool(tools))
+        messages, pictures = self._marked(request.messages or ())
+        shown = partial(_rendered, template, replace(request, messages=messages), family, shows_tools=bool(tools))
+        text = shown(thinking)
 
         def opens() -> bool:
-            rendered_off = _rendered(template, request, family, OFF, shows_tools=bool(tools)) if family.switchable else text
+            rendered_off = shown(OFF) if family.switchable else text
             return opens_thought(family, thinking, text, rendered_off, bound=is_bound(request, answer))
 
         answer = plan_answer(family, self._tokenizer, tools, parallel=request.tool_choice.parallel)
@@ -130,7 +141,17 @@ class PromptBuilder:
             answer = with_thought(answer, family, text, thinking, opens=opens)
         text += answer.appended
         self._check_length(text, "messages")
-        return _Asked(text=text, ids=tuple(self._tokenizer.encode_chat(text)), answer=answer, family=family)
+        if self._pictures is None:
+            return _Asked(text=text, ids=tuple(self._tokenizer.encode_chat(text)), answer=answer, family=family)
+        ids, placed = self._pictures.encode(text, pictures, self._tokenizer)
+        return _Asked(text=self._pictures.shown(text), ids=ids, answer=answer, family=family, pictures=placed)
+
+    def _marked(self, messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[PreparedPicture, ...]]:
+        """Messages with marks for their pictures. Raises UnsupportedField where nobody prepared them for this model."""
+        seen = next((message for message in messages if any(not isinstance(part, TextPart) for part in message.content)), None)
+        if seen is not None and (self._pictures is None or seen.pictures):
+            raise UnsupportedField("The messages hold pictures, and this model takes none. Leave them out.", param="messages")
+        return with_marks(messages) if self._pictures is not None else (tuple(messages), ())
 
     def _template_of(self, request: GenerateRequest) -> ChatTemplate:
         if self._template is None:
@@ -221,6 +242,7 @@ class _Asked:
     ids: tuple[int, ...]
     answer: AnswerPlan = PLAIN
     family: Family | None = None
+    pictures: tuple[PromptPicture, ...] = ()
 
 
 def _rendered(template: ChatTemplate, request: GenerateRequest, family: Family, thinking: Thinking, *, shows_tools: bool) -> str:

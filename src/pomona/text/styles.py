@@ -12,6 +12,7 @@ from typing import get_args
 
 from pomona.core.messages import Message, Role, TextPart, ToolCall, ToolDefinition
 from pomona.text.conversation import Arguments, Empty, Fields, Style, Thoughts, message_fields
+from pomona.text.pictures.marks import mark_of
 from pomona.text.tools.teaching import listed, tool_fields
 
 Trial = Callable[[Sequence[Fields], Sequence[Fields]], str | None]
@@ -22,8 +23,10 @@ PART_TYPE = re.compile(r"""==\s*["']thinking["']""")
 """A template that looks for parts of the type `thinking`; others print parts that they do not know."""
 
 
-def find_style(source: str, trial: Trial, thinking: Trial) -> Style:
-    """Try the template out on small conversations. `thinking` is a trial with thinking switched on."""
+def find_style(source: str, trial: Trial, thinking: Trial, placeholder: str | None = None) -> Style:
+    """Try the template out on small conversations. `thinking` is a trial with thinking switched on; `placeholder` is what it may write
+    for a picture.
+    """
     style = Style(developer="'developer'" in source or '"developer"' in source)
     asked = trial(message_fields([_message("developer", MARK), _message("user")], style), [])
     style = replace(style, developer=style.developer and _shows_text(asked))
@@ -36,7 +39,8 @@ def find_style(source: str, trial: Trial, thinking: Trial) -> Style:
     style = _with_calls(style, trial, shown.count("None"))
     for role in ("system", "assistant", "tool"):
         style = _with_content(style, role, trial)
-    return _with_thoughts(_with_turns(_with_system(style, trial), trial), source, thinking)
+    style = _with_thoughts(_with_turns(_with_system(style, trial), trial), source, thinking)
+    return _with_pictures(style, placeholder, trial) if placeholder else style
 
 
 def _without_tools(trial: Trial) -> Trial:
@@ -134,6 +138,24 @@ def _with_thoughts(style: Style, source: str, trial: Trial) -> Style:
         if any(_shows_text(each) for each in shown):
             return replace(candidate, thoughts_beside_text=_shows_text(shown[1]))
     return style
+
+
+def _with_pictures(style: Style, placeholder: str, trial: Trial) -> Style:
+    """Roles whose pictures come through as parts, beside text and alone."""
+    picture = mark_of(0)
+    for role in ("user", "tool"):
+        candidate = replace(style, picture_parts=style.picture_parts | {role})
+        beside, alone = (_try_picture(role, text, candidate, trial) for text in (f"{picture}{MARK}", picture))
+        without = _try_picture(role, MARK, style, trial)
+        if _shows_text(beside) and None not in (alone, without):
+            added = (beside or "").count(placeholder) - (without or "").count(placeholder)
+            style = candidate if added == 1 and picture not in (beside or "") else style
+    return style
+
+
+def _try_picture(role: Role, text: str, style: Style, trial: Trial) -> str | None:
+    before = [_message("user"), _message("assistant", "", CALL)] if role == "tool" else []
+    return trial(message_fields([*before, _message(role, text)], style), TOOLS if role == "tool" else [])
 
 
 def _splits_at(mark: str, source: str) -> bool:

@@ -12,7 +12,8 @@ import jinja2
 
 from pomona.core.errors import ConfigurationError, InvalidRequest, ModelUnusable, UnsupportedField
 from pomona.core.messages import Message, ToolDefinition
-from pomona.text.conversation import Fields, Style, message_fields
+from pomona.text.conversation import Fields, Style, message_fields, picture_part_marks
+from pomona.text.pictures.writing import PictureWriting
 from pomona.text.sandbox import FAILURES, LimitReached, Limits, TemplateRefusal, compile_template, free_variables, render
 from pomona.text.special_tokens import Json, read_json
 from pomona.text.styles import find_style
@@ -41,8 +42,9 @@ class Conversation:
 class ChatTemplate:
     """One or more named templates of a model: `default`, and perhaps `tool_use` for requests with tools.
 
-    `variables` are the special tokens that templates write; `now` is the local time of `strftime_now`. Raises ModelUnusable
-    where a template is no valid Jinja, naming `origin` and the line.
+    `variables` are the special tokens that templates write; `now` is the local time of `strftime_now`; `pictures` tells how the model's
+    prompts speak of pictures, None for one that takes none. Raises ModelUnusable where a template is no valid Jinja, naming `origin`
+    and the line.
     """
 
     def __init__(
@@ -53,12 +55,16 @@ class ChatTemplate:
         origin: str = "chat template",
         limits: Limits | None = None,
         now: Callable[[], datetime] = datetime.now,
+        pictures: PictureWriting | None = None,
     ) -> None:
-        rendering = _Rendering(variables=variables, limits=limits or Limits(), now=now)
+        rendering = _Rendering(variables=variables, limits=limits or Limits(), now=now, pictures=pictures)
         self._named = {name: _Template(source, f"{origin} ({name})", rendering) for name, source in sources.items()}
 
     def render(self, conversation: Conversation) -> str:
-        """The prompt as text. Raises InvalidRequest, where the template refuses the conversation with the template's own message."""
+        """The prompt as text, with marks where pictures are (`pomona.text.pictures`).
+
+        Raises InvalidRequest, where the template refuses the conversation with the template's own message.
+        """
         _check(conversation)
         return self._of(with_tools=bool(conversation.tools)).render(conversation)
 
@@ -79,16 +85,18 @@ class ChatTemplate:
         return self._named.get(name) or next(iter(self._named.values()))
 
 
-def load_chat_template(folder: Path, *, variables: Mapping[str, object], override: Path | None = None) -> ChatTemplate | None:
+def load_chat_template(
+    folder: Path, *, variables: Mapping[str, object], override: Path | None = None, pictures: PictureWriting | None = None
+) -> ChatTemplate | None:
     """The template in `override` or, without it, of the model in `folder`; None if the model has none.
 
     Raises ModelUnusable naming the file that cannot be used, ConfigurationError where that is `override`.
     """
     if override is not None:
-        return _load_override(override, variables)
+        return _load_override(override, variables, pictures)
     for path, sources in _sources(folder):
         if sources:
-            return ChatTemplate(sources, variables=variables, origin=str(path))
+            return ChatTemplate(sources, variables=variables, origin=str(path), pictures=pictures)
     return None
 
 
@@ -99,6 +107,7 @@ class _Rendering:
     variables: Mapping[str, object]
     limits: Limits
     now: Callable[[], datetime]
+    pictures: PictureWriting | None
 
 
 class _Template:
@@ -119,7 +128,8 @@ class _Template:
     @cached_property
     def style(self) -> Style:
         """Found by trial at the first use: a dozen small renderings, some milliseconds."""
-        return find_style(self.source, self._try, partial(self._try, options=THINKING))
+        pictures = self._rendering.pictures
+        return find_style(self.source, self._try, partial(self._try, options=THINKING), pictures.placeholder if pictures else None)
 
     @cached_property
     def _no_tools(self) -> list[Fields] | None:
@@ -148,10 +158,14 @@ class _Template:
         fields, tools = self._fields(conversation), self._tools(conversation)
         if conversation.continue_last_message:
             _mark_end(fields[-1])
-            return _cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False))
+            return self._with_marks(_cut_at_end_mark(self._render(fields, tools, conversation.options, answers=False)), fields)
         rendered = self._render_with_tools(fields, tools, conversation.options)
         self._check_complete(rendered, conversation)
-        return rendered
+        return self._with_marks(rendered, fields)
+
+    def _with_marks(self, rendered: str, fields: Sequence[Fields]) -> str:
+        pictures = self._rendering.pictures
+        return rendered if pictures is None else pictures.with_marks(rendered, picture_part_marks(fields))
 
     def _render_with_tools(self, fields: list[Fields], tools: list[Fields], options: Mapping[str, object]) -> str:
         """Some templates fail with schemas that leave out what they look for, so those are spelled out for them."""
@@ -184,7 +198,10 @@ class _Template:
 
     def _render_given(self, messages: Sequence[Fields], tools: list[Fields] | None, options: Mapping[str, object], *, answers: bool) -> str:
         variables = {"documents": None, **self._rendering.variables, **self._extras(tools or []), **options}
-        given = {"messages": list(messages), "tools": tools, "add_generation_prompt": answers}
+        given: dict[str, object] = {"messages": list(messages), "tools": tools, "add_generation_prompt": answers}
+        pictures = self._rendering.pictures
+        if pictures is not None:
+            variables, given = variables | cast("Fields", pictures.guarded({**options})), cast("Fields", pictures.guarded(given))
         return render(self._compiled, {**variables, **given}, limits=self._rendering.limits, now=self._rendering.now)
 
     def _extras(self, tools: Sequence[Fields]) -> Mapping[str, object]:
@@ -258,9 +275,9 @@ def _cut_at_end_mark(rendered: str) -> str:
     return rendered[:end] if rendered.startswith(END_MARK, end) else rendered[:end].rstrip()
 
 
-def _load_override(path: Path, variables: Mapping[str, object]) -> ChatTemplate:
+def _load_override(path: Path, variables: Mapping[str, object], pictures: PictureWriting | None) -> ChatTemplate:
     try:
-        return ChatTemplate({"default": path.read_text(encoding="utf-8")}, variables=variables, origin=str(path))
+        return ChatTemplate({"default": path.read_text(encoding="utf-8")}, variables=variables, origin=str(path), pictures=pictures)
     except (OSError, UnicodeDecodeError, ModelUnusable) as error:
         raise ConfigurationError(f"Setting models.chat_template = {str(path)!r}: {error}") from None
 

@@ -86,7 +86,9 @@ class _Worker:
             sound = True
             raise
         except (OSError, EOFError, msgspec.MsgspecError):
-            reason = f"takes longer than {seconds:g} seconds to decode" if self._late else "makes the decoder fail; it is damaged or hostile"
+            reason = (
+                f"takes longer than {seconds:g} seconds to decode" if self._late else "makes the decoder fail; it is damaged or hostile"
+            )
             raise PictureRefused(reason) from None
         finally:
             timer.cancel()
@@ -131,4 +133,3 @@ class _Worker:
     def _give_up(self) -> None:
         self._late = True
         self._process.kill()
-

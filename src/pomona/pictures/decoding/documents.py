@@ -1,6 +1,9 @@
 """Pages of a PDF by pdfium. It is for one thread, which the worker is."""
 
+from typing import cast
+
 import pypdfium2 as pdfium
+from PIL import Image
 
 from pomona.pictures.decoding.images import Unreadable, cooked, describe
 from pomona.pictures.decoding.protocol import Limits, Recipe
@@ -30,7 +33,11 @@ class OpenDocument:
                 raise Unreadable("is a PDF that asks for a password. Send it without one") from None
             raise Unreadable(f"is a damaged PDF: {describe(error)}") from None
         if count > limits.max_pages:
-            allowed = f"at most {limits.max_pages} become pictures here (pictures.max_pdf_pages)" if limits.max_pages else "PDFs are not read here"
+            allowed = (
+                f"at most {limits.max_pages} become pictures here (pictures.max_pdf_pages)"
+                if limits.max_pages
+                else "PDFs are not read here"
+            )
             raise Unreadable(f"is a PDF of {count} pages; {allowed}. Send the pages that matter")
         if count == 0:
             raise Unreadable("is a PDF without pages")
@@ -40,12 +47,12 @@ class OpenDocument:
     def pixels(self, index: int, recipe: Recipe) -> bytes:
         """RGB bytes of a page, drawn as large as it is needed."""
         page = self._page(index)
-        width, height = page.get_size()
+        width, height = _points(page)
         scale = max(recipe.resized[0] / width, recipe.resized[1] / height)
         if width * scale * height * scale > self._limits.max_pixels:
             raise Unreadable(f"has a page of {width:g} x {height:g} points, which is too narrow to be drawn")
         try:
-            drawn = page.render(scale=scale, may_draw_forms=False).to_pil().convert("RGB")
+            drawn = cast("Image.Image", page.render(scale=scale, may_draw_forms=False).to_pil()).convert("RGB")
         except (pdfium.PdfiumError, ValueError) as error:
             raise Unreadable(f"is a PDF whose page {index + 1} cannot be drawn: {describe(error)}") from None
         return cooked(drawn, recipe)
@@ -57,8 +64,12 @@ class OpenDocument:
             raise Unreadable(f"is a PDF whose page {index + 1} is damaged: {describe(error)}") from None
 
     def _size(self, index: int) -> tuple[int, int]:
-        width, height = self._page(index).get_size()
+        width, height = _points(self._page(index))
         if not (0 < width < _FARTHEST_POINTS and 0 < height < _FARTHEST_POINTS):
             raise Unreadable(f"is a PDF whose page {index + 1} has no size that can be drawn: {width:g} x {height:g} points")
         scale = _DOTS_PER_INCH / _POINTS_PER_INCH
         return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _points(page: pdfium.PdfPage) -> tuple[float, float]:
+    return cast("tuple[float, float]", page.get_size())

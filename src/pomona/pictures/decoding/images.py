@@ -10,8 +10,7 @@ from PIL.ExifTags import Base
 
 from pomona.pictures.decoding.protocol import Limits, Recipe
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")
-"""MPO is the JPEG of cameras that store a second view behind the first."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 NAMES = "JPEG, PNG, WebP, BMP, GIF (its first picture)"
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WHITE = (255, 255, 255, 255)
@@ -42,7 +41,9 @@ class OpenImage:
         try:
             self._image, self.size = _open(source, limits)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise Unreadable(f"has more than {limits.max_pixels:,} pixels, the most that one picture may have here (pictures.max_pixels)") from None
+            raise Unreadable(
+                f"has more than {limits.max_pixels:,} pixels, the most that one picture may have here (pictures.max_pixels)"
+            ) from None
         except UnidentifiedImageError:
             raise Unreadable(f"is no picture that can be read here: {NAMES}, or a PDF") from None
         except DAMAGE as error:
@@ -75,7 +76,7 @@ def _open(source: bytes, limits: Limits) -> tuple[Image.Image, tuple[int, int]]:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise Image.DecompressionBombError
-    if image.format in ("JPEG", "MPO"):
+    if image.format in ("JPEG", "MPO"):  # MPO is the JPEG of cameras that store a second view behind the first
         image.draft("RGB", (limits.side * _SPARE, limits.side * _SPARE))
     image.load()
     sideways = image.getexif().get(Base.Orientation) in _SIDEWAYS

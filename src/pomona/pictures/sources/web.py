@@ -61,7 +61,8 @@ class WebSource:
                 return await self._follow(url, param)
         except TimeoutError:
             raise PictureRefused(
-                f"{param}: loading {shortened(url)} took longer than {self._seconds:g} seconds (setting pictures.fetch_seconds).", param=param
+                f"{param}: loading {shortened(url)} took longer than {self._seconds:g} seconds (setting pictures.fetch_seconds).",
+                param=param,
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__

@@ -26,6 +26,7 @@ class Tally:
         prompts = self._prompts()
         prompt_tokens = sum(usage.prompt_tokens for usage, _ in prompts)
         cached_tokens = sum(cached for _, cached in prompts)
+        picture_tokens = sum(usage.picture_tokens for usage, _ in prompts)
         completion_tokens = sum(usage.completion_tokens for usage in self._by_index.values())
         reasoning_tokens = sum(usage.reasoning_tokens for usage in self._by_index.values())
         return {
@@ -35,9 +36,9 @@ class Tally:
             "prompt_tokens_details": {
                 "cached_tokens": cached_tokens,
                 "cache_write_tokens": prompt_tokens - cached_tokens,
-                "text_tokens": prompt_tokens,
+                "text_tokens": prompt_tokens - picture_tokens,
                 "audio_tokens": 0,
-                "image_tokens": 0,
+                "image_tokens": picture_tokens,
             },
             "completion_tokens_details": {
                 "reasoning_tokens": reasoning_tokens,
