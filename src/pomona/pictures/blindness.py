@@ -30,18 +30,21 @@ def _as_text(message: Message, model: str, seeing: Sequence[str]) -> Message:
         param = message.pictures[0].param
         others = f"Models here that do: {', '.join(map(repr, seeing))}." if seeing else "No model here does."
         raise UnsupportedField(
-            f"{param} holds a picture, and the model {model!r} takes no pictures. {others} Or leave it out.", param=param
+            f"{param} holds a {_name(message.pictures[0])}, and the model {model!r} takes no pictures. {others} Or leave it out.",
+            param=param,
         )
     return replace(message, content=_lines(message.content))
 
 
 def _lines(content: Sequence[Part]) -> tuple[Part, ...]:
     """Each picture as a line of its own."""
-    text = ""
+    text, own_line = "", False
     for part in content:
-        said = part.text if isinstance(part, TextPart) else f"[{_name(part)}: this model cannot see pictures]"
-        glued = isinstance(part, TextPart) or not text or text[-1].isspace()
-        text += said if glued else f"\n{said}"
+        is_text = isinstance(part, TextPart)
+        said = part.text if is_text else f"[{_name(part)}: this model cannot see pictures]"
+        breaks = (own_line or not is_text) and text and said and not (text[-1].isspace() or said[0].isspace())
+        text += f"\n{said}" if breaks else said
+        own_line = not is_text
     return (TextPart(text=text),)
 
 

@@ -13,6 +13,7 @@ from pomona.core.generation import GenerateEvent, GenerateRequest
 from pomona.server.access.visits import caller_of, limit_headers, origins_of, tell, wanted_priority
 from pomona.server.errors import shape_of
 from pomona.server.merging import merge
+from pomona.server.seeing import for_its_model
 from pomona.server.services import Services
 
 Events = AsyncGenerator[tuple[int, GenerateEvent]]
@@ -33,7 +34,7 @@ def begin(services: Services, http: Request, endpoint: str, requests: Sequence[G
     """
     caller = caller_of(http.scope)
     with services.recorder.refusals(endpoint, requests[0].id, caller.id):
-        call = _call(services, http, caller, requests)
+        call = _call(services, http, caller, [for_its_model(request, services.directory) for request in requests])
         admission = _check(services, http, call)
     watched = [services.recorder.watch(generator, endpoint, coalesced=admission.coalesced) for generator in call.generators]
     streams = [generator.generate(request) for generator, request in zip(watched, call.requests, strict=True)]

@@ -34,6 +34,7 @@ from pomona.server.openai.decisions.routes import decision_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
+from pomona.server.seeing import SightedTokenization
 from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
 
@@ -57,7 +58,7 @@ def create_public_app(
         generator=backend.generator,
         directory=backend.directory,
         status=backend.status,
-        tokenization=backend.tokenization,
+        tokenization=SightedTokenization(backend.tokenization, backend.directory),
         settings=settings,
         recorder=recorder,
         drain=drain,

@@ -1,6 +1,6 @@
 """Pages of a PDF by pdfium. It is for one thread, which the worker is."""
 
-from typing import cast
+from typing import Any, cast
 
 import pypdfium2 as pdfium
 from PIL import Image
@@ -52,7 +52,7 @@ class OpenDocument:
         if width * scale * height * scale > self._limits.max_pixels:
             raise Unreadable(f"has a page of {width:g} x {height:g} points, which is too narrow to be drawn")
         try:
-            drawn = cast("Image.Image", page.render(scale=scale, may_draw_forms=False).to_pil()).convert("RGB")
+            drawn = cast("Image.Image", cast("Any", page).render(scale=scale, may_draw_forms=False).to_pil()).convert("RGB")
         except (pdfium.PdfiumError, ValueError) as error:
             raise Unreadable(f"is a PDF whose page {index + 1} cannot be drawn: {describe(error)}") from None
         return cooked(drawn, recipe)

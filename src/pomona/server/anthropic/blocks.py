@@ -1,11 +1,13 @@
-"""Content blocks as text: what a model that only reads text is shown of each."""
+"""Content blocks as text and pictures: what a model is shown of each."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from pydantic_core import to_json
 
 from pomona.core.errors import UnsupportedField
+from pomona.core.messages import Part, PicturePart, TextPart
 from pomona.server.anthropic.wire import (
     Block,
     CompactionBlock,
@@ -22,71 +24,102 @@ from pomona.server.anthropic.wire import (
 
 _UNREADABLE = {"type", "signature", "cache_control", "citations"}
 _ERROR_BEGINNINGS = ("error", "<tool_use_error>", "<error>")
-_BASE64_RATIO = 3 / 4
+Parts = tuple[Part, ...]
 
 
 class Reader:
-    """Reads blocks as text. Pictures, PDFs and things elsewhere are refused, unless `placeholders` may stand for them.
+    """Reads blocks as parts. Stored files and things elsewhere are refused, unless `placeholders` may stand for them.
 
-    A person's picture cannot be left out without a word, for the answer would be about something else. One that a tool returned can:
-    the model is told that there was one, and can ask the tool for text.
+    What a person sends cannot be left out without a word, for the answer would be about something else. What a tool returned can: the
+    model is told that there was something, and can ask the tool for text.
     """
 
     def __init__(self, *, placeholders: bool) -> None:
         self._placeholders = placeholders
 
-    def content(self, content: Content | None, path: str) -> str:
-        """A string, or the text of blocks."""
+    def content(self, content: Content | None, path: str) -> Parts:
+        """A string, or what blocks hold."""
         if content is None or isinstance(content, str):
-            return content or ""
-        return join(self.block(block, f"{path}[{index}]") for index, block in enumerate(content))
+            return said(content or "")
+        return join_parts(self.block(block, f"{path}[{index}]") for index, block in enumerate(content))
 
-    def block(self, block: Block, path: str) -> str:
-        """The text of one block; empty where it has none. Raises UnsupportedField."""
+    def block(self, block: Block, path: str) -> Parts:
+        """The text and the pictures of one block; none where it has none. Raises UnsupportedField."""
         match block:
-            case TextBlock():
-                text = block.text
             case ImageBlock():
-                text = self._unseen(_picture(block.source), "this model cannot see pictures", path)
+                return self._picture(block.source, f"{path}.source")
             case DocumentBlock():
-                text = join((block.title or "", block.context or "", self._source(block.source, f"{path}.source")))
+                return join_parts((said(block.title), said(block.context), self._document(block.source, f"{path}.source")))
             case SearchResultBlock():
-                text = join((block.title, block.source, self.content(block.content, f"{path}.content")))
-            case CompactionBlock():
-                text = block.content or ""
-            case ToolReferenceBlock():
-                text = f"The tool {block.tool_name} can be used now." if block.tool_name else ""
-            case OtherBlock():
-                text = _other(block)
+                return join_parts((said(block.title), said(block.source), self.content(block.content, f"{path}.content")))
             case _:
-                text = ""
-        return text
+                return said(_text(block))
 
-    def _source(self, source: Source, path: str) -> str:
+    def _picture(self, source: Source, path: str) -> Parts:
+        found = _embedded(source, source.media_type or "image", path)
+        return found or self._unseen(*_ELSEWHERE.get(source.type, (f"picture of source type {source.type!r}", _UNREADABLE_HERE)), path)
+
+    def _document(self, source: Source, path: str) -> Parts:
         if source.type == "text":
-            return source.data or ""
+            return said(source.data)
         if source.type == "content":
             return self.content(source.content, f"{path}.content")
-        what, reason = _ELSEWHERE.get(source.type, (f"document of source type {source.type!r}", "it cannot be read here"))
-        return self._unseen(what, reason, path)
+        found = _embedded(source, "application/pdf", path)
+        return found or self._unseen(*_ELSEWHERE.get(source.type, (f"document of source type {source.type!r}", _UNREADABLE_HERE)), path)
 
-    def _unseen(self, what: str, reason: str, path: str) -> str:
+    def _unseen(self, what: str, reason: str, path: str) -> Parts:
         if self._placeholders:
-            return f"[{what}: {reason}]"
+            return said(f"[{what}: {reason}]")
         raise UnsupportedField(f"{path} holds a {what}, and {reason}. Send it as text, or leave it out.", param=path)
 
 
-_ELSEWHERE = {
-    "base64": ("PDF document", "this server does not read PDFs; send their text as a source of type 'text'"),
-    "url": ("document by its address", "this server fetches nothing from other places"),
-    "file": ("stored file", "this server keeps no files"),
-}
+_UNREADABLE_HERE = "it cannot be read here"
+_ELSEWHERE = {"file": ("stored file", "this server keeps no files")}
 
 
-def _picture(source: Source) -> str:
-    if source.data is not None:
-        return f"{source.media_type or 'image'} picture of {max(1, round(len(source.data) * _BASE64_RATIO / 1024))} KiB"
-    return "picture"
+def _embedded(source: Source, media_type: str, path: str) -> Parts:
+    """A picture or PDF in the request itself or at an address; nothing has looked at it yet."""
+    if source.type == "base64" and source.data is not None:
+        return (PicturePart(url=f"data:{media_type};base64,{source.data}", param=path),)
+    if source.type == "url" and source.url is not None:
+        return (PicturePart(url=source.url, param=path),)
+    return ()
+
+
+def said(text: str | None) -> Parts:
+    """`text` as parts; none where it is empty."""
+    return (TextPart(text=text),) if text else ()
+
+
+def words_of(parts: Parts) -> str:
+    """The text of `parts`."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def join_parts(runs: Iterable[Parts]) -> Parts:
+    """Runs of parts one after the other. Texts that meet become one, each on a line of its own unless it brings its own space."""
+    joined: list[Part] = []
+    for part in chain.from_iterable(runs):
+        last = joined[-1] if joined else None
+        if isinstance(part, TextPart) and isinstance(last, TextPart):
+            joined[-1] = TextPart(text=join((last.text, part.text)))
+        else:
+            joined.append(part)
+    return tuple(joined)
+
+
+def _text(block: Block) -> str:
+    match block:
+        case TextBlock():
+            return block.text
+        case CompactionBlock():
+            return block.content or ""
+        case ToolReferenceBlock():
+            return f"The tool {block.tool_name} can be used now." if block.tool_name else ""
+        case OtherBlock():
+            return _other(block)
+        case _:
+            return ""
 
 
 def _other(block: OtherBlock) -> str:

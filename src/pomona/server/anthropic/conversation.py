@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pomona.core.errors import InvalidRequest
-from pomona.core.messages import Message, TextPart, ToolCall
+from pomona.core.messages import Message, Part, TextPart, ToolCall
 from pomona.server.anthropic.attribution import without_attribution
-from pomona.server.anthropic.blocks import Reader, as_result, hosted_result, join, json_text
+from pomona.server.anthropic.blocks import Parts, Reader, as_result, hosted_result, join, join_parts, json_text, said, words_of
 from pomona.server.anthropic.client_tools import inner_name
 from pomona.server.anthropic.wire import (
     Block,
@@ -51,7 +51,7 @@ def messages_of(body: CountTokensRequest, *, strip_attribution: bool) -> tuple[t
 
 def with_wish_for_summary(messages: Sequence[Message], instructions: str | None) -> tuple[Message, ...]:
     """The conversation, and at its end the wish for a summary of it, in the client's words or in ours."""
-    return tuple(_merge([*messages, *_said("user", instructions or _SUMMARIZE)]))
+    return tuple(_merge([*messages, *_turn("user", said(instructions or _SUMMARIZE))]))
 
 
 def signature_of(thought: str, *, hidden: bool) -> str:
@@ -77,15 +77,15 @@ def _system(content: Content | None, strip_attribution: bool) -> tuple[list[Mess
     removed = False
     if strip_attribution and texts:
         texts[0], removed = without_attribution(texts[0])
-    return _said("system", join(texts)), ("attribution",) if removed else ()
+    return _turn("system", said(join(texts))), ("attribution",) if removed else ()
 
 
 def _text_of(block: Block) -> str:
     return block.text if isinstance(block, TextBlock) else ""
 
 
-def _said(role: str, text: str) -> list[Message]:
-    return [Message(role="system" if role == "system" else "user", content=(TextPart(text=text),))] if text else []
+def _turn(role: str, parts: Parts) -> list[Message]:
+    return [Message(role="system" if role == "system" else "user", content=parts)] if parts else []
 
 
 def _turns(bodies: Sequence[MessageBody]) -> Iterable[Message]:
@@ -98,30 +98,37 @@ def _turns(bodies: Sequence[MessageBody]) -> Iterable[Message]:
         elif body.role == "user":
             yield from _user(body, path, names)
         elif body.clear_at != "next_user_message" or index > last_user:
-            yield from _said("system", _SHOWN.content(body.content, path))
+            yield from _turn("system", _SHOWN.content(body.content, path))
 
 
 def _user(body: MessageBody, path: str, names: dict[str, str]) -> Iterable[Message]:
     """Results first, each a message of its own, then what the person says."""
     if isinstance(body.content, str) or body.content is None:
-        yield from _said("user", body.content or "")
+        yield from _turn("user", said(body.content))
         return
-    texts: list[str] = []
+    runs: list[Parts] = []
     for index, block in enumerate(body.content):
         here = f"{path}[{index}]"
         if not isinstance(block, ToolResultBlock):
-            texts.append(_SHOWN.block(block, here))
+            runs.append(_SHOWN.block(block, here))
             continue
-        text = as_result(_RESULTS.content(block.content, f"{here}.content"), failed=bool(block.is_error))
+        found = _as_result(_RESULTS.content(block.content, f"{here}.content"), failed=bool(block.is_error))
         if block.tool_use_id in names:
-            yield _result(block.tool_use_id, names[block.tool_use_id], text)
+            yield _result(block.tool_use_id, names[block.tool_use_id], found)
         else:  # the call is not in the conversation any more, and templates want results to follow calls
-            texts.append(f"The result of an earlier call:\n{text}")
-    yield from _said("user", join(texts))
+            runs.append((TextPart(text=f"The result of an earlier call:\n{words_of(found[:1])}"), *found[1:]))
+    yield from _turn("user", join_parts(runs))
 
 
-def _result(call_id: str, name: str, text: str) -> Message:
-    return Message(role="tool", content=(TextPart(text=text),), tool_call_id=call_id, name=name)
+def _as_result(parts: Parts, *, failed: bool) -> Parts:
+    """The result of a call begins with a text, which says so if it failed."""
+    first = parts[0].text if parts and isinstance(parts[0], TextPart) else ""
+    rest = parts[1:] if parts and isinstance(parts[0], TextPart) else parts
+    return (TextPart(text=as_result(first, failed=failed)), *rest)
+
+
+def _result(call_id: str, name: str, parts: Sequence[Part]) -> Message:
+    return Message(role="tool", content=tuple(parts), tool_call_id=call_id, name=name)
 
 
 def _assistant(body: MessageBody, path: str, names: dict[str, str]) -> Iterable[Message]:
@@ -145,14 +152,14 @@ def _assistant(body: MessageBody, path: str, names: dict[str, str]) -> Iterable[
                     names[block.id] = block.name
                     calls.append(_call(block, block.name))
             case CompactionBlock():
-                yield from _said("user", f"{_SUMMARY}\n{block.content}" if block.content else "")
+                yield from _turn("user", said(f"{_SUMMARY}\n{block.content}" if block.content else ""))
             case HostedResultBlock():
                 yield from _answered(texts, thoughts, calls)
                 texts, thoughts, calls = [], [], []
                 if block.tool_use_id in names:
-                    yield _result(block.tool_use_id, names[block.tool_use_id], hosted_result(block))
+                    yield _result(block.tool_use_id, names[block.tool_use_id], [TextPart(text=hosted_result(block))])
             case _:
-                texts.append(_SHOWN.block(block, f"{path}[{index}]"))
+                texts.append(words_of(_SHOWN.block(block, f"{path}[{index}]")))
     yield from _answered(texts, thoughts, calls)
 
 
@@ -174,10 +181,9 @@ def _merge(messages: Iterable[Message]) -> list[Message]:
         if last is None or last.role != message.role or message.role == "tool" or last.tool_calls:
             merged.append(message)
             continue
-        text = last.text + message.text if message.role == "assistant" else join((last.text, message.text))
+        joined = said(last.text + message.text) if message.role == "assistant" else join_parts((last.content, message.content))
         reasoning = "\n".join(filter(None, (last.reasoning, message.reasoning)))
-        content = (TextPart(text=text),) if text else ()
-        merged[-1] = replace(last, content=content, reasoning=reasoning, tool_calls=message.tool_calls)
+        merged[-1] = replace(last, content=joined, reasoning=reasoning, tool_calls=message.tool_calls)
     return merged
 
 

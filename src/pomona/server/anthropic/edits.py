@@ -11,6 +11,8 @@ from pomona.server.anthropic.wire import Amount, Edit
 
 _CLEARED = (TextPart(text="[This result was cleared to save room.]"),)
 _KEPT_TURNS, _KEPT_USES, _TRIGGER_TOKENS = 1, 3, 100_000  # Anthropic's defaults
+_PICTURE_CHARACTERS = 2**20
+"""More than the tokens of any picture, or of all pages of a PDF."""
 _MARKS_CHARACTERS = 200
 """A template writes less than this around a message."""
 Messages = tuple[Message, ...]
@@ -60,6 +62,7 @@ def _most_tokens(request: GenerateRequest) -> int:
     characters = sum(len(tool.name) + len(tool.description) + len(str(tool.parameters)) for tool in request.tools)
     for message in request.messages or ():
         calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+        characters += len(message.pictures) * _PICTURE_CHARACTERS
         characters += len(message.text) + len(message.reasoning) + calls + _MARKS_CHARACTERS
     return 4 * characters
 

@@ -37,7 +37,7 @@ def anthropic_model(card: ModelCard) -> dict[str, Any]:
         "lifecycle": "active",
         "max_input_tokens": card.max_context,
         "max_tokens": card.max_context,
-        "capabilities": _CAPABILITIES,
+        "capabilities": {**_CAPABILITIES, "image_input": _YES, "pdf_input": _YES} if card.vision else _CAPABILITIES,
     }
 
 

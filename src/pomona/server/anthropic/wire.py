@@ -52,7 +52,7 @@ class ImageBlock(WireBody):
 
 
 class DocumentBlock(WireBody):
-    """A document: text and content are read; a PDF, an address or a stored file cannot be."""
+    """A document: text and content are read, the pages of a PDF become pictures; a stored file cannot be read."""
 
     type: Literal["document"]
     source: Source

@@ -47,5 +47,5 @@ def codex_model(card: ModelCard, priority: int) -> dict[str, object]:
         "max_context_window": card.max_context,
         "effective_context_window_percent": 95,
         "experimental_supported_tools": [],
-        "input_modalities": ["text"],
+        "input_modalities": ["text", "image"] if card.vision else ["text"],
     }

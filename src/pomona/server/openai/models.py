@@ -16,7 +16,9 @@ from pomona.server.services import Services
 
 
 class Model(WireBody):
-    """OpenAI's fields, and two of ours: the longest context in tokens, null until it is known, and whether the model is loaded."""
+    """OpenAI's fields, and three of ours: the longest context in tokens, null until it is known, whether the model is loaded, and whether
+    it takes pictures.
+    """
 
     id: str
     object: Literal["model"]
@@ -24,6 +26,7 @@ class Model(WireBody):
     owned_by: str
     max_context: int | None
     loaded: bool
+    vision: bool
 
 
 class ModelList(WireBody):
@@ -68,4 +71,5 @@ def _document(card: ModelCard) -> dict[str, object]:
         "owned_by": card.owned_by,
         "max_context": card.max_context,
         "loaded": card.loaded,
+        "vision": card.vision,
     }

@@ -29,16 +29,36 @@ def union_of(names: dict[type, str], allowed: str) -> Discriminator:
     return Discriminator(choose, custom_error_type="wrong_type", custom_error_message=f"should be {allowed}")
 
 
+class PictureAddress(WireBody):
+    """Where a picture is: a data:, http: or https: address, or file: where the server reads files."""
+
+    url: str
+    detail: str | None = None
+
+
+class FileBody(WireBody):
+    """A PDF as a data: address. Its pages become pictures."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
 class ContentPart(WireBody):
-    """A part of a message's content: text or refusal. Pictures, sound and files are refused."""
+    """A part of a message's content: text, refusal, a picture, or a PDF. Sound and stored files are refused."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(*(where("type", [kind], needs(kind, {"type": "string"})) for kind in ("text", "refusal")))
+        json_schema_extra=rules(
+            *(where("type", [kind], needs(kind, {"type": "string"})) for kind in ("text", "refusal")),
+            *(where("type", [kind], needs(kind, {"type": "object"})) for kind in ("image_url", "file")),
+        )
     )
 
-    type: str = Field(json_schema_extra={"enum": ["text", "refusal"]})
+    type: str = Field(json_schema_extra={"enum": ["text", "refusal", "image_url", "file"]})
     text: str | None = None
     refusal: str | None = None
+    image_url: PictureAddress | None = None
+    file: FileBody | None = None
 
 
 Content = Annotated[

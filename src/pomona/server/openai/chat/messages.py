@@ -1,11 +1,12 @@
 """The conversation of a chat body as messages."""
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
-from pomona.core.messages import Message, TextPart, ToolCall
+from pomona.core.messages import Message, Part, PicturePart, TextPart, ToolCall
 from pomona.server.openai.custom_tools import custom_arguments
+from pomona.server.openai.pictures import detail_of, pdf_part
 from pomona.server.openai.wire import ContentPart, MessageBody, ToolCallBody
 
-_WORDS = {"image_url": "pictures", "input_audio": "sound", "file": "files"}
+_WORDS = {"input_audio": "sound"}
 
 
 def message_of(body: MessageBody, index: int) -> Message:
@@ -33,7 +34,7 @@ def _other_reasoning(extra: dict[str, object]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _content(body: MessageBody, path: str) -> tuple[TextPart, ...]:
+def _content(body: MessageBody, path: str) -> tuple[Part, ...]:
     if body.content is None:
         return ()
     if isinstance(body.content, str):
@@ -41,11 +42,18 @@ def _content(body: MessageBody, path: str) -> tuple[TextPart, ...]:
     return tuple(_part(part, f"{path}.content[{index}]") for index, part in enumerate(body.content))
 
 
-def _part(part: ContentPart, path: str) -> TextPart:
+def _part(part: ContentPart, path: str) -> Part:
+    if part.type == "image_url" and part.image_url is not None:
+        here = f"{path}.image_url"
+        return PicturePart(url=part.image_url.url, detail=detail_of(part.image_url.detail, f"{here}.detail"), param=here)
+    if part.type == "file" and part.file is not None:
+        return pdf_part(part.file.file_data, part.file.file_id, f"{path}.file")
+    if part.type in ("image_url", "file"):
+        raise InvalidRequest(f"{path} is of type {part.type!r} and must have a field {part.type!r} with an object.", param=path)
     kinds = {"text": part.text, "refusal": part.refusal}
     if part.type not in kinds:
         what = _WORDS.get(part.type, f"parts of type {part.type!r}")
-        raise UnsupportedField(f"{path}: this model takes no {what}. Send text parts only.", param=path)
+        raise UnsupportedField(f"{path}: this model takes no {what}. Send text and pictures only.", param=path)
     text = kinds[part.type]
     if text is None:
         raise InvalidRequest(f"{path} is of type {part.type!r} and must have a field {part.type!r} with a string.", param=path)

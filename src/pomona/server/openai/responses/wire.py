@@ -57,6 +57,11 @@ class ItemPart(Kept):
     type: str = "input_text"
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
 
 
 Content = Annotated[

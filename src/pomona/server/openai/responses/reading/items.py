@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
-from pomona.core.messages import Message, TextPart, ToolCall
+from pomona.core.messages import Message, Part, PicturePart, TextPart, ToolCall
 from pomona.server.openai.custom_tools import custom_arguments
+from pomona.server.openai.pictures import detail_of, pdf_part
 from pomona.server.openai.responses.opaque import unseal
 from pomona.server.openai.responses.reading.toolbox import flat_name
 from pomona.server.openai.responses.wire import (
@@ -29,7 +30,8 @@ from pomona.server.openai.responses.wire import (
     Tool,
 )
 
-_UNSEEN = {"input_image": "pictures", "image": "pictures", "input_audio": "sound", "input_file": "files", "computer_screenshot": "pictures"}
+_UNSEEN = {"input_audio": "sound"}
+_PICTURES = ("input_image", "image", "computer_screenshot")
 _CANNOT_READ = "[The earlier conversation was put in short by another server and cannot be read here.]"
 
 
@@ -59,7 +61,7 @@ def without_old_thoughts(messages: Sequence[Message]) -> tuple[Message, ...]:
 class _Turn:
     """The assistant's turn while it grows."""
 
-    content: list[TextPart] = field(default_factory=list[TextPart])
+    content: list[Part] = field(default_factory=list[Part])
     reasoning: list[str] = field(default_factory=list[str])
     calls: list[ToolCall] = field(default_factory=list[ToolCall])
 
@@ -79,7 +81,7 @@ class _Conversation:
             self._turn = _Turn()
         return self._turn
 
-    def say(self, content: tuple[TextPart, ...]) -> None:
+    def say(self, content: tuple[Part, ...]) -> None:
         """The assistant says something; a second message without a call between is a turn of its own."""
         if self._turn is not None and self._turn.content and not self._turn.calls:
             self._close()
@@ -91,11 +93,11 @@ class _Conversation:
         self._names[known] = name
         self.turn.calls.append(ToolCall(id=known, name=name, arguments=arguments))
 
-    def answer(self, call_id: str | None, text: str) -> None:
-        """A tool gives back `text`; without an id it answers the last call."""
+    def answer(self, call_id: str | None, text: str, *pictures: Part) -> None:
+        """A tool gives back `text` and perhaps pictures; without an id it answers the last call."""
         self._close()
         known = call_id or next(reversed(self._names), "call_0")
-        self.add(Message(role="tool", content=(TextPart(text=text),), tool_call_id=known, name=self._names.get(known)))
+        self.add(Message(role="tool", content=(TextPart(text=text), *pictures), tool_call_id=known, name=self._names.get(known)))
 
     def add(self, message: Message) -> None:
         """Somebody else's turn."""
@@ -130,7 +132,7 @@ def _add(conversation: _Conversation, item: Item, path: str) -> None:
         case CustomCallItem():
             conversation.call(item.call_id, flat_name(item.namespace, item.name), custom_arguments(item.input))
         case OutputItem():
-            conversation.answer(item.call_id, _shown_output(item.output))
+            conversation.answer(item.call_id, *_shown_output(item.output, f"{path}.output"))
         case CompactionItem():
             conversation.add(Message(role="user", content=(TextPart(text=_summary(item)),)))
         case _:
@@ -161,18 +163,36 @@ def _add_action(conversation: _Conversation, item: Item) -> None:
             pass
 
 
-def _content(content: Content | None, path: str) -> tuple[TextPart, ...]:
+def _content(content: Content | None, path: str) -> tuple[Part, ...]:
     if content is None:
         return ()
     if isinstance(content, str):
         return (TextPart(text=content),)
-    texts = (_text(part, f"{path}.content[{index}]") for index, part in enumerate(content))
-    return tuple(TextPart(text=text) for text in texts if text is not None)
+    parts = (_part(part, f"{path}.content[{index}]") for index, part in enumerate(content))
+    return tuple(part for part in parts if part is not None)
+
+
+def _part(part: ItemPart, path: str) -> Part | None:
+    if part.type in _PICTURES or part.type == "input_file":
+        return _picture(part, path)
+    text = _text(part, path)
+    return None if text is None else TextPart(text=text)
+
+
+def _picture(part: ItemPart, path: str) -> PicturePart:
+    """A picture or a PDF. Raises UnsupportedField for one that is kept elsewhere."""
+    if part.type == "input_file":
+        return pdf_part(part.file_data, part.file_id, path, url=part.file_url)
+    if part.image_url is not None:
+        return PicturePart(url=part.image_url, detail=detail_of(part.detail, f"{path}.detail"), param=f"{path}.image_url")
+    if part.file_id is not None:
+        raise UnsupportedField(f"{path}.file_id names a stored file, and this server keeps none. Send image_url.", param=f"{path}.file_id")
+    raise InvalidRequest(f"{path} is of type {part.type!r} and must have a field 'image_url' with a string.", param=path)
 
 
 def _text(part: ItemPart, path: str) -> str | None:
     if part.type in _UNSEEN:
-        raise UnsupportedField(f"{path}: this model takes no {_UNSEEN[part.type]}. Send text parts only.", param=path)
+        raise UnsupportedField(f"{path}: this model takes no {_UNSEEN[part.type]}. Send text and pictures only.", param=path)
     text = part.refusal if part.type == "refusal" else part.text
     if text is None and part.type in ("input_text", "output_text", "text", "refusal"):
         field_name = "refusal" if part.type == "refusal" else "text"
@@ -180,13 +200,22 @@ def _text(part: ItemPart, path: str) -> str | None:
     return text
 
 
-def _shown_output(output: Content) -> str:
-    """The text of an output. What a model cannot see is named in its place: an agent cannot take a picture out of its history."""
+def _shown_output(output: Content, path: str) -> tuple[str, *tuple[Part, ...]]:
+    """Text and pictures of an output. What cannot be read is named in its place: an agent cannot take it out of its history."""
     if isinstance(output, str):
-        return output
-    return "\n".join(
-        f"[{_UNSEEN[part.type]} left out: this model takes text]" if part.type in _UNSEEN else part.text or "" for part in output
-    )
+        return (output,)
+    lines: list[str] = []
+    pictures: list[Part] = []
+    for index, part in enumerate(output):
+        if part.type in _UNSEEN:
+            lines.append(f"[{_UNSEEN[part.type]} left out: this model takes text]")
+        elif part.file_id is not None and (part.image_url or part.file_data or part.file_url) is None:
+            lines.append("[stored file left out: this server keeps none]")
+        elif part.type in _PICTURES or part.type == "input_file":
+            pictures.append(_picture(part, f"{path}[{index}]"))
+        else:
+            lines.append(part.text or "")
+    return "\n".join(lines), *pictures
 
 
 def _thought(item: ReasoningItem) -> str:
