@@ -45,7 +45,12 @@ BAD_CHATS: list[tuple[dict[str, object], str, str | None, str]] = [
     (message(content=[3]), INVALID, "messages[0].content[0]", "messages[0].content[0] = 3 should be an object"),
     (message(content=[{"text": "x"}]), INVALID, "messages[0].content[0].type", "messages[0].content[0].type is missing"),
     (message(content=[{"type": "text"}]), INVALID, "messages[0].content[0]", "must have a field 'text'"),
-    (message(content=[{"type": "image_url", "image_url": {"url": "x"}}]), UNSUPPORTED, "messages[0].content[0]", "takes no pictures"),
+    (
+        message(content=[{"type": "image_url", "image_url": {"url": "x"}}]),
+        UNSUPPORTED,
+        "messages[0].content[0].image_url",
+        "takes no pictures",
+    ),
     (message(content=[{"type": "input_audio"}]), UNSUPPORTED, "messages[0].content[0]", "takes no sound"),
     (message(content=[{"type": "hologram"}]), UNSUPPORTED, "messages[0].content[0]", "'hologram'"),
     (message(role="tool"), INVALID, "messages[0].tool_call_id", "tool_call_id"),

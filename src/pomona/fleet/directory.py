@@ -14,6 +14,7 @@ from pomona.fleet.sampling_defaults import sampling_defaults
 from pomona.fleet.tasks import task_for
 from pomona.models.catalog import CatalogEntry, list_models, look_into
 from pomona.models.references import NO_NAMES, ModelRef, Names, ResolvedModel, all_aliases, resolve
+from pomona.pictures.sight import takes_pictures
 
 SHOWN_NAMES = 20
 NOWHERE = Path("/dev/null")
@@ -112,6 +113,7 @@ class Directory:
             max_context=facts.max_context if facts else _context_on_disk(model.path),
             loaded=facts is not None,
             task=task_for(model, self._settings),
+            vision=takes_pictures(model.path),
             parent=None if name == model.id else model.id,
             sampling_defaults=sampling_defaults(model.path) if self._settings.use_generation_config else SamplingParams(),
         )

@@ -32,7 +32,9 @@ class WordsShelf:
         """How `model` reads and writes. Raises ModelUnusable for a tokenizer or template that cannot be read."""
         key = (model.path, settings.chat_template)
         if key not in self._words:
-            reading = self._words[key] = asyncio.get_running_loop().run_in_executor(self._pool, _load_words, model, settings, self._pictures)
+            reading = self._words[key] = asyncio.get_running_loop().run_in_executor(
+                self._pool, _load_words, model, settings, self._pictures
+            )
             reading.add_done_callback(partial(self._forget_failure, key))
             while len(self._words) > self._kept:
                 self._words.popitem(last=False)

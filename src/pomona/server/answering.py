@@ -1,4 +1,6 @@
-"""The one door from HTTP to the generator, for every API: who asks and how urgently, the record, several choices as one stream."""
+"""The one door from HTTP to the generator, for every API: who asks and how urgently, the record, several choices as one stream, and
+pictures only for models that take some.
+"""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +11,12 @@ from starlette.requests import Request
 from pomona.control.callers import Caller, priority_for
 from pomona.control.stack import Admission, Call
 from pomona.core.errors import RateLimited
-from pomona.core.generation import GenerateEvent, GenerateRequest
+from pomona.core.generation import GenerateEvent, GenerateRequest, TokenText
+from pomona.core.ports import ModelDirectory, RenderedPrompt, Tokenization
+from pomona.pictures.blindness import holds_pictures, without_pictures
 from pomona.server.access.visits import caller_of, limit_headers, origins_of, tell, wanted_priority
 from pomona.server.errors import shape_of
 from pomona.server.merging import merge
-from pomona.server.seeing import for_its_model
 from pomona.server.services import Services
 
 Events = AsyncGenerator[tuple[int, GenerateEvent]]
@@ -67,3 +70,34 @@ def count_request(services: Services, http: Request) -> None:
         limiter.count(caller)
     finally:
         tell(http.scope, limit_headers(limiter.standing(caller), None, shape_of(http.scope)))
+
+
+def for_its_model(request: GenerateRequest, directory: ModelDirectory) -> GenerateRequest:
+    """`request` as its model may have it: to one that takes no pictures, those in results of tools are only named.
+
+    Raises UnsupportedField for pictures of a person, which names the models here that take some.
+    """
+    if request.messages is None or not holds_pictures(request.messages) or directory.find(request.model).vision:
+        return request
+    seeing = [card.id for card in directory.models() if card.vision]
+    return replace(request, messages=without_pictures(request.messages, request.model, seeing))
+
+
+class SightedTokenization:
+    """A Tokenization that refuses such pictures as `for_its_model` does."""
+
+    def __init__(self, inner: Tokenization, directory: ModelDirectory) -> None:
+        self._inner = inner
+        self._directory = directory
+
+    async def render(self, request: GenerateRequest) -> RenderedPrompt:
+        """The prompt of `request`."""
+        return await self._inner.render(for_its_model(request, self._directory))
+
+    async def encode(self, model: str, text: str, *, special_tokens: bool = True) -> list[TokenText]:
+        """The tokens of `text`."""
+        return await self._inner.encode(model, text, special_tokens=special_tokens)
+
+    async def decode(self, model: str, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids`."""
+        return await self._inner.decode(model, token_ids)

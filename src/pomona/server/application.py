@@ -23,6 +23,7 @@ from pomona.server.access.middleware import BodyLimit, RequestId
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.probes import probe_routes
 from pomona.server.admin.traffic import History, Traffic
+from pomona.server.answering import SightedTokenization
 from pomona.server.anthropic.messages import message_routes
 from pomona.server.bodies import answer_bad_query
 from pomona.server.describing import document_of
@@ -34,7 +35,6 @@ from pomona.server.openai.decisions.routes import decision_routes
 from pomona.server.openai.models import model_routes
 from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
-from pomona.server.seeing import SightedTokenization
 from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
 

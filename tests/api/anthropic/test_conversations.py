@@ -139,7 +139,10 @@ def test_what_a_tool_may_return(gateway: Gateway, content: Any, shown: str) -> N
 
 def test_a_pdf_that_a_tool_returned_is_mentioned(gateway: Gateway) -> None:
     pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
-    assert said(gateway, [HI, assistant(use("a")), user(result("a", [pdf]))])[-1][1].startswith("[PDF document: ")
+    assert (
+        said(gateway, [HI, assistant(use("a")), user(result("a", [pdf]))])[-1][1]
+        == "[PDF document of 1 KiB: this model cannot see pictures]"
+    )
 
 
 def test_a_result_without_its_call_is_still_told(gateway: Gateway) -> None:
@@ -240,10 +243,10 @@ def test_a_cloud_call_without_its_result_is_left_out(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([{"type": "image", "source": PNG}], "messages[0].content[0] holds a image/png picture"),
-        ([text("a"), {"type": "image", "source": {"type": "file", "file_id": "f"}}], "messages[0].content[1] holds a picture"),
-        ([{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}], "this server does not read PDFs"),
-        ([{"type": "document", "source": {"type": "url", "url": "https://example.com"}}], "fetches nothing"),
+        ([{"type": "image", "source": PNG}], "messages[0].content[0].source holds a image/png picture of 3 KiB"),
+        ([text("a"), {"type": "image", "source": {"type": "file", "file_id": "f"}}], "messages[0].content[1].source holds a stored file"),
+        ([{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}], "holds a PDF document of 1 KiB"),
+        ([{"type": "document", "source": {"type": "url", "url": "https://example.com"}}], "takes no pictures"),
         ([{"type": "document", "source": {"type": "file", "file_id": "f"}}], "keeps no files"),
         (
             [{"type": "document", "source": {"type": "content", "content": [{"type": "image", "source": PNG}]}}],

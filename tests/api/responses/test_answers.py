@@ -338,7 +338,7 @@ def test_prewarming_answers_nothing(gateway: Gateway) -> None:
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"input": [{"role": "king", "content": "x"}]}, "input[0].role"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]}, "input[0].content[0].image_url"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": 5, "call_id": "c"}]}, "input[0].arguments"),
         ({"background": True, "store": False}, "background"),
         ({"tool_choice": "required"}, "tool_choice"),

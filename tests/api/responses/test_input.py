@@ -64,7 +64,7 @@ def test_what_the_assistant_did_between_two_turns_is_one_message(gateway: Gatewa
         ("user", "x"),
         ("assistant", 'I look. look({"a":1}) shop__get({})'),
         ("tool", "one"),
-        ("tool", "two\n[pictures left out: this model takes text]"),
+        ("tool", "two\n[picture: this model cannot see pictures]"),
     ]
     assert messages[1].reasoning == "Hm."
     assert [(message.tool_call_id, message.name) for message in messages[2:]] == [("c1", "look"), ("c2", "shop__get")]

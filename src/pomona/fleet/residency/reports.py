@@ -8,6 +8,7 @@ from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.models.references import ResolvedModel
+from pomona.pictures.sight import takes_pictures
 
 
 class Reports:
@@ -63,6 +64,7 @@ class Reports:
             id=slot.name,
             source=model.kind,
             path=str(model.path),
+            vision=takes_pictures(model.path),
             state=slot.state if problem is None or stay is not None else "failed",
             aliases=self._directory.names_of(model),
             pinned=slot.pinned,
