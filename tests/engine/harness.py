@@ -13,7 +13,7 @@ from pomona.engine.engine import Engine
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.grammar.lexicon import Lexicon, read_lexicon
 from pomona.models.device import use_device
-from pomona.models.loading import load
+from pomona.models.loading import LoadedModel, load
 from pomona.models.references import ResolvedModel, bundled_folder
 from tests.families import CONFIGS, FAMILIES, VOCABULARY, Family, build
 
@@ -64,8 +64,9 @@ def _load(name: str) -> Family:
 
 
 def settings(**changes: object) -> EngineSettings:
-    """Small pages and chunks, so that short prompts cross many borders."""
-    return EngineSettings.model_validate({"page_tokens": PAGE, "kv_cache_bytes": ROOMY, "step_token_budget": 32, "max_rows": 16, **changes})
+    """Small pages and chunks, so that short prompts cross many borders. Guesses would follow the clock, so there are none."""
+    small = {"page_tokens": PAGE, "kv_cache_bytes": ROOMY, "step_token_budget": 32, "max_rows": 16, "speculation": "off"}
+    return EngineSettings.model_validate({**small, **changes})
 
 
 def make_engine(name: str, **changes: object) -> Engine:
@@ -73,6 +74,23 @@ def make_engine(name: str, **changes: object) -> Engine:
     model = family(name)
     grammars = GrammarCompiler(lambda: lexicon(name), model.vocabulary)
     return Engine(model.module, settings(**changes), vocabulary=model.vocabulary, max_context=model.max_context, grammars=grammars)
+
+
+def loaded_family(model: Family) -> LoadedModel:
+    """As loading it from a folder would give it."""
+    return LoadedModel(
+        module=model.module,
+        config=model.config,
+        path=Path(),
+        id=model.name,
+        model_type=str(model.config["model_type"]),
+        architecture=model.name,
+        max_context=model.max_context,
+        vocabulary=model.vocabulary,
+        eos_token_ids=(),
+        weight_bytes=1000,
+        dtype="float32",
+    )
 
 
 def make_prompt(id: str, token_ids: Iterable[int], *, max_tokens: int = 12, stop: tuple[int, ...] = (), **sampling: Any) -> Prompt:
@@ -92,6 +110,8 @@ class Result:
     cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
     failure: PomonaError | None = None
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 Events = Mapping[int, list[tuple[str, str]]]
@@ -118,6 +138,8 @@ def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Event
             result.cached_tokens = max(result.cached_tokens, made.cached_tokens)
             result.prompt_logprobs += made.prompt_logprobs
             result.failure = made.failure
+            result.drafted_tokens += made.drafted_tokens
+            result.accepted_tokens += made.accepted_tokens
         engine.check_integrity()
     raise AssertionError("the engine did not come to an end")
 

@@ -48,6 +48,10 @@ class EngineCounters:
     adapters: int = 0
     """LoRA adapters in memory."""
     adapter_bytes: int = 0
+    drafted_tokens: int = 0
+    """Tokens that were guessed ahead."""
+    accepted_tokens: int = 0
+    """Guesses that were right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

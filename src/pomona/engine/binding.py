@@ -72,13 +72,33 @@ class Binder:
 
     def masks(self, rows: ReadOnlySequence[Sequence]) -> Verdicts:
         """What the next tokens of `rows` may be. All their tokens so far must be known."""
-        end_id = self._compiler.end_id if self._compiler and any(row.constraint and row.constraint.grammar for row in rows) else 0
-        return self._masks.make([row.constraint for row in rows], end_id or self._vocabulary)
+        return self._masks.make([row.constraint for row in rows], self._end_id(rows))
+
+    def masks_ahead(self, rows: ReadOnlySequence[Sequence]) -> Verdicts:
+        """As `masks`, with a line for each guess of the rows too. Guesses that cannot be are taken off. Verdicts are by row: they are of
+        the rows' first lines, as a row goes no further than to a guess behind which something may follow.
+        """
+        while True:
+            ahead = [constraints_ahead(row) for row in rows]
+            lines = [(place, count) for place, states in enumerate(ahead) for count in range(len(states))]
+            verdicts = self._masks.make([ahead[place][count] for place, count in lines], self._end_id(rows))
+            troubled = [lines[line] for line in (*verdicts.ended, *(line for line, _ in verdicts.failed))]
+            late = [(place, count) for place, count in troubled if count]
+            if not late:
+                ended = [lines[line][0] for line in verdicts.ended]
+                return Verdicts(verdicts.masks, ended, [(lines[line][0], error) for line, error in verdicts.failed])
+            for place, count in late:
+                rows[place].guesses = rows[place].guesses[: min(count - 1, len(rows[place].guesses))]
 
     def close(self) -> None:
         """End the threads."""
         if self._compiler is not None:
             self._compiler.close()
+
+    def _end_id(self, rows: ReadOnlySequence[Sequence]) -> int:
+        """The bit that says that a grammar may end."""
+        asked = self._compiler is not None and any(row.constraint and row.constraint.grammar for row in rows)
+        return (self._compiler.end_id if self._compiler and asked else 0) or self._vocabulary
 
     def _constraint(self, row: Sequence, matcher: LLMatcher | None) -> Constraint | None:
         prompt = row.prompt
@@ -87,6 +107,20 @@ class Binder:
         if grammar is None and limit is None:
             return None
         return Constraint(grammar, limit, tuple(stop for stop in prompt.stop_token_ids if 0 <= stop < self._vocabulary))
+
+
+def constraints_ahead(row: Sequence) -> list[Constraint | None]:
+    """The row's constraint as it is, and as it would be behind each of its guesses; those that cannot follow are taken off."""
+    if row.constraint is None:
+        return [None] * (len(row.guesses) + 1)
+    states = [row.constraint]
+    for count, guess in enumerate(row.guesses):
+        after = None if guess in row.prompt.stop_token_ids else states[-1].behind(guess)
+        if after is None:
+            row.guesses = row.guesses[:count]
+            break
+        states.append(after)
+    return [*states]
 
 
 def must_wait(rows: ReadOnlySequence[Sequence]) -> bool:

@@ -5,6 +5,7 @@ started: while the caller handles them, a GPU is at work.
 """
 
 import secrets
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import mlx.core as mx
@@ -27,6 +28,9 @@ from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
+from pomona.engine.speculation.costs import Costs
+from pomona.engine.speculation.draft_model import plan_draft
+from pomona.engine.speculation.speculator import Speculator
 from pomona.engine.vision.vision import Vision, accept, open_eyes
 
 if TYPE_CHECKING:
@@ -37,11 +41,18 @@ LONGEST_WAIT_SECONDS = 0.005
 """For a grammar, when nothing else can be done: then the loop looks for commands."""
 
 
-def build_engine(loaded: "LoadedModel", settings: EngineSettings) -> "Engine":
-    """An engine for a loaded model. The KV budget is planned from the memory that is free now."""
+def build_engine(loaded: "LoadedModel", settings: EngineSettings, draft: "LoadedModel | None" = None) -> "Engine":
+    """An engine for a loaded model, and one that drafts for it. The KV budget is planned from the memory that is free now."""
     grammars = GrammarCompiler(lambda: read_lexicon(loaded.path), loaded.vocabulary)
     vision = open_eyes(loaded.vision, loaded.path, settings.picture_cache_bytes) if loaded.vision else None
-    return Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars, vision=vision)
+    speculator = None
+    if draft is not None:
+        settings, drafting = plan_draft(loaded, draft, settings)
+        speculator = Speculator(settings, draft=drafting, costs=Costs(draft_share=draft.weight_bytes / max(1, loaded.weight_bytes)))
+    engine = Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars, vision=vision)
+    if speculator is not None:
+        engine.speculate(speculator)
+    return engine
 
 
 class Engine:
@@ -69,6 +80,7 @@ class Engine:
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
         self._binder = Binder(vocabulary, grammars)
+        self.speculate(Speculator(settings))
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._running: Pass | None = None
@@ -79,6 +91,12 @@ class Engine:
     def page_bytes(self) -> int:
         """Bytes of one KV page over all layers."""
         return self._cache.page_bytes
+
+    def speculate(self, speculator: Speculator) -> None:
+        """Guess by `speculator` from now on, where the model's state can be taken back."""
+        self.speculator = speculator
+        if not self._cache.rolls_back:
+            speculator.turn_off()
 
     def add(self, prompt: Prompt) -> None:
         """Queue a prompt. Raises InvalidRequest, ContextOverflow, AdapterUnusable or Overloaded."""
@@ -127,6 +145,7 @@ class Engine:
         made = self._fail(self._binder.settle())
         if self._vision is not None:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
+        made += self._guess()
         plan = self._scheduler.schedule()
         for rows in self._runner.decode_groups(plan.decode):
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
@@ -138,6 +157,8 @@ class Engine:
         if not plan.decode and not plan.prefill:
             made += self._finish_running()
         made += self._end_scored()
+        if self._running is None:
+            self.speculator.idle()
         self._steps += 1
         return made
 
@@ -151,11 +172,13 @@ class Engine:
             pages_used=sum(a.held for a in allocators),
             pages_cached=sum(a.idle for a in allocators),
             pages_total=sum(a.limit - 1 for a in allocators),
-            kv_bytes=self._cache.nbytes,
+            kv_bytes=self._cache.nbytes + self.speculator.kv_bytes,
             preemptions=self._scheduler.preemptions,
             device_peak_bytes=mx.get_peak_memory(),
             adapters=self._adapters.count,
             adapter_bytes=self._adapters.nbytes,
+            drafted_tokens=self.speculator.drafted_tokens,
+            accepted_tokens=self.speculator.accepted_tokens,
             **(self._vision.counts() if self._vision else {}),
         )
 
@@ -174,8 +197,34 @@ class Engine:
         self._runner.wait()
         self._binder.close()
 
+    def _guess(self) -> Steps:
+        """Read what must be known before guesses can be made, and make them."""
+        made: Steps = []
+        if self._running is not None and self._running.guesses:  # only its tokens say where its rows stand
+            made += self._finish_running()
+        rows = [row for row in self._scheduler.running if row.wants_decode]
+        if self.speculator.hopeful(rows):
+            if any(row.pending for row in rows):
+                made += self._finish_running()
+            self.speculator.guess([row for row in rows if row.wants_decode and not row.finished])
+        return made
+
+    def _check_guesses(self, rows: list[Sequence]) -> Steps:
+        """One more token for each row, and those of its guesses that are right."""
+        verdicts = self._binder.masks_ahead(rows)
+        if verdicts.ended or verdicts.failed:
+            made = [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
+            made += self._fail([(rows[line], error) for line, error in verdicts.failed])
+            left = [row for row in rows if not row.finished]
+            return made + (self._decode(left) if left else [])
+        work = self._runner.forward_guesses(rows)
+        self._runner.choose(work, verdicts.masks)
+        return self._start(work)
+
     def _decode(self, rows: list[Sequence]) -> Steps:
         """One more token for each row. Where masks depend on tokens that are not read yet, they are made while the device computes."""
+        if any(row.guesses for row in rows):
+            return self._check_guesses(rows)
         if not must_wait(rows):
             return self._start(self._runner.decode(rows))
         work = self._runner.forward(rows)
@@ -189,6 +238,9 @@ class Engine:
 
     def _start(self, work: Pass) -> Steps:
         """Start a pass once the one before has run, and hand out what that one made."""
+        self._runner.wait()
+        self._note_end()
+        work.waited = self._running is None
         self._runner.start(work)
         finished, self._running = self._running, work
         return self._collect(finished)
@@ -198,8 +250,16 @@ class Engine:
         if self._running is None:
             self._binder.wait(LONGEST_WAIT_SECONDS)
         self._runner.wait()
+        self._note_end()
         finished, self._running = self._running, None
         return self._collect(finished)
+
+    def _note_end(self) -> None:
+        """The pass that runs has ended just now."""
+        work = self._running
+        if work is not None:
+            rows = len(work.rows) if work.sampled else 0
+            self.speculator.ended(rows=rows, lines=len(work.lines), waited=work.waited)
 
     def _collect(self, work: Pass | None) -> Steps:
         if work is None:
@@ -210,44 +270,60 @@ class Engine:
             row.scores[start : start + count] = read_scores(work.scores, [(row.prompt.prompt_logprobs or 0, ())] * count)
         if work.sampled is None:
             return []
-        tokens = cast("list[int]", work.sampled.tokens.tolist())
-        logprobs = self._read_logprobs(work)
-        lines = enumerate(zip(work.rows, tokens, strict=True))
-        return [self._take(row, token, logprobs.get(line)) for line, (row, token) in lines if not row.finished]
+        tokens = iter(cast("list[int]", work.sampled.tokens.tolist()))
+        logprobs, line = self._read_logprobs(work), 0
+        made: Steps = []
+        for place, row in enumerate(work.rows):
+            guesses = work.guesses[place] if work.guesses else None
+            chosen = list(islice(tokens, 1 + len(guesses or ())))
+            scores = [score for each in range(line, line + len(chosen)) if (score := logprobs.get(each))]
+            line += len(chosen)
+            if not row.finished:
+                made.append(self._take(row, chosen, scores, guesses))
+        return made
 
     def _read_logprobs(self, work: Pass) -> dict[int, TokenLogprobs]:
         """By line of the pass, for the rows that asked."""
         if work.sampled is None or work.sampled.scores is None:
             return {}
         lines = work.sampled.scored_rows
-        asking = [work.rows[line].prompt.sampling for line in lines]
+        of_line = work.lines
+        asking = [of_line[line].prompt.sampling for line in lines]
         read = read_scores(work.sampled.scores, [(params.logprobs or 0, params.logprob_token_ids) for params in asking])
         return dict(zip(lines, read, strict=True))
 
-    def _take(self, row: Sequence, token: int, logprobs: TokenLogprobs | None) -> tuple[str, TokenStep]:
-        """The row's next token is known: keep it, and see whether it is the last."""
+    def _take(self, row: Sequence, chosen: list[int], scores: list[TokenLogprobs], guesses: list[int] | None) -> tuple[str, TokenStep]:
+        """The row's next token is known; where guesses were checked, also those behind each right one. See whether one is the last."""
         row.pending -= 1
         if not row.pending:
             row.pending_token = None
-        stopped = token in row.prompt.stop_token_ids
-        row.tokens.append(token)
-        if row.tables or not self._cache.groups:
-            self._cache.commit(row)
+        first = not row.outputs
+        right = 0 if guesses is None else self._keep_right_guesses(row, chosen, guesses)
         try:
-            complete = not stopped and _advance(row, token)
+            taken, reason = _append(row, chosen[: right + 1])
         except PomonaError as error:
             return self._lost(row, error)
-        reason: FinishReason | None = "stop" if stopped or complete else "length" if row.outputs >= row.prompt.max_tokens else None
+        if row.tables or not self._cache.groups:
+            self._cache.commit(row)
         if reason:
             self._end(row)
-        first = row.outputs == 1
         return row.id, TokenStep(
-            token_ids=() if stopped else (token,),
-            logprobs=() if stopped or logprobs is None else (logprobs,),
+            token_ids=tuple(taken),
+            logprobs=tuple(scores[: len(taken)]),
             finish_reason=reason,
             cached_tokens=row.cached_tokens if first or reason else 0,
             prompt_logprobs=tuple(row.scores) if first else (),
+            drafted_tokens=len(guesses or ()),
+            accepted_tokens=right,
         )
+
+    def _keep_right_guesses(self, row: Sequence, chosen: list[int], guesses: list[int]) -> int:
+        """How many guesses are what was chosen in their places; what was computed for the others is taken back."""
+        right = next((place for place, guess in enumerate(guesses) if guess != chosen[place]), len(guesses))
+        self._cache.roll_back(row, len(guesses) - right)
+        self._runner.note(row, chosen[: right + 1])
+        self.speculator.count(len(guesses), right)
+        return right
 
     def _last(self, row: Sequence, reason: FinishReason) -> TokenStep:
         """The row ends without a further token."""
@@ -273,8 +349,22 @@ class Engine:
         self._only_scored.pop(row, None)
         self._scheduler.remove(row)
         self._runner.forget(row)
+        self.speculator.forget(row)
         self._binder.forget(row)
         self._adapters.release(row.adapter)
+
+
+def _append(row: Sequence, tokens: list[int]) -> tuple[list[int], FinishReason | None]:
+    """Add tokens up to the one that ends the row; those to hand out, which a stop token is not, and why it ends. Raises EngineFailed."""
+    for count, token in enumerate(tokens, 1):
+        row.tokens.append(token)
+        if token in row.prompt.stop_token_ids:
+            return tokens[: count - 1], "stop"
+        if _advance(row, token):
+            return tokens[:count], "stop"
+        if row.outputs >= row.prompt.max_tokens:
+            return tokens[:count], "length"
+    return tokens, None
 
 
 def _advance(row: Sequence, token: int) -> bool:

@@ -166,6 +166,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Times that features were at hand for a picture that was needed."""
     picture_bytes: int = 0
     """Features that are kept."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Loading(msgspec.Struct, tag=True, frozen=True):

@@ -39,11 +39,25 @@ class Pass:
     """
 
     rows: list[Sequence]
+    guesses: list[list[int]] = field(default_factory=list[list[int]])
+    """By row, in a pass that checks guesses: then each row has a line for its last token and one for each guess, not one alone."""
+    waited: bool = False
+    """It was built when the tokens of the pass before it had been read."""
     written: list[mx.array] = field(default_factory=list[mx.array])
     logits: mx.array | None = None
     sampled: Sampled | None = None
     scores: Scores | None = None
     scores_start: int = 0
+
+    @property
+    def lines(self) -> list[Sequence]:
+        """The row that each line of `logits` and `sampled` belongs to."""
+        return [row for row, guesses in zip(self.rows, self.guesses, strict=True) for _ in (0, *guesses)] if self.guesses else self.rows
+
+    @property
+    def ahead(self) -> list[list[int]]:
+        """The guesses before each line."""
+        return [guesses[:count] for guesses in self.guesses for count in range(len(guesses) + 1)]
 
     def take_arrays(self) -> list[mx.array]:
         """All that must be computed, handed out once: what was written must not be held, or it could not be written in place."""
@@ -91,7 +105,25 @@ class Runner:
     def forward(self, rows: list[Sequence]) -> Pass:
         """Compute each row's last token; `choose` is to follow."""
         logits, written = self._forward(rows, [1] * len(rows), _input_tokens(rows)[:, None])
-        return Pass(rows, written, logits[:, -1])
+        return Pass(rows, written=written, logits=logits[:, -1])
+
+    def forward_guesses(self, rows: list[Sequence]) -> Pass:
+        """Compute each row's last token and its guesses; `choose` is to follow, for the next token behind each of them.
+
+        Each guess is a line of its own, as if it were a row that shares pages: nothing is padded, and attention stays on the
+        kernels of decoding. A lone row has MLX's own attention over its consecutive pages instead.
+        """
+        work = Pass(rows, [row.guesses for row in rows])
+        lines, ahead = work.lines, work.ahead
+        ids = mx.array([token for row in rows for token in (row.tokens[-1], *row.guesses)])
+        if len(rows) == 1:
+            logits, work.written = self._forward(rows, [len(lines)], ids[None])
+            work.logits = logits[0]
+        else:
+            starts = [row.computed + len(before) for row, before in zip(lines, ahead, strict=True)]
+            logits, work.written = self._forward(lines, [1] * len(lines), ids[:, None], starts)
+            work.logits = logits[:, -1]
+        return work
 
     def choose(self, work: Pass, masks: Masks | None = None) -> None:
         """Choose the next tokens of a pass that `forward` made, whether or not it was started."""
@@ -100,8 +132,12 @@ class Runner:
         for row in work.rows:
             if needs_penalties(row.prompt.sampling) and not row.penalty_slot and not row.finished:
                 self._penalties.open(row)
-        work.sampled = sample(work.logits, work.rows, self._penalties, masks)
+        work.sampled = sample(work.logits, work.lines, self._penalties, masks, work.ahead)
         work.logits = None
+        if work.guesses:
+            for row in work.rows:
+                row.pending += 1
+            return
         if any(row.penalty_slot for row in work.rows):
             work.written += self._penalties.count(work.sampled.tokens, work.rows)
         for index, row in enumerate(work.rows):
@@ -117,12 +153,12 @@ class Runner:
             ids[line, :count] = row.tokens[row.computed : row.computed + count]
         logits, written = self._forward(rows, counts, mx.array(ids))
         if not scoring:
-            return Pass(rows, written)
+            return Pass(rows, written=written)
         start, end = starts[0], starts[0] + counts[0]
         rows[0].scored = max(rows[0].scored, end)
         following = mx.array(rows[0].tokens[start + 1 : end + 1])
         scores = score(logits[0].astype(mx.float32), following, rows[0].prompt.prompt_logprobs or 0)
-        return Pass(rows, written, scores=scores, scores_start=start)
+        return Pass(rows, written=written, scores=scores, scores_start=start)
 
     def logits(self, rows: list[Sequence]) -> mx.array:
         """(rows, vocabulary) after each row's last token, computed at once."""
@@ -144,12 +180,18 @@ class Runner:
         """Wait until the pass that was started has run."""
         mx.synchronize()
 
+    def note(self, row: Sequence, tokens: list[int]) -> None:
+        """Some of the tokens that a pass with guesses chose became the row's."""
+        self._penalties.note(row, tokens)
+
     def forget(self, row: Sequence) -> None:
         """The row ends: free what the sampler keeps of it."""
         self._penalties.close(row)
 
-    def _forward(self, rows: list[Sequence], counts: list[int], ids: mx.array) -> tuple[mx.array, list[mx.array]]:
-        starts = [row.computed for row in rows]
+    def _forward(
+        self, rows: list[Sequence], counts: list[int], ids: mx.array, starts: list[int] | None = None
+    ) -> tuple[mx.array, list[mx.array]]:
+        starts = starts or [row.computed for row in rows]
         caches = self._cache.begin_pass(rows, starts, counts)
         with self.adapters.chosen([row.adapter for row in rows], ids.shape[1]) if self.adapters else nullcontext():
             logits = self._call(rows, starts, counts, ids, caches)

@@ -45,6 +45,7 @@ class PenaltyTable:
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
         self._free: list[int] = []
+        self._noted: list[tuple[int, int]] = []
         self.output_counts = mx.zeros((1, vocabulary), dtype=mx.int32)
         self.prompt_seen = mx.zeros((1, vocabulary), dtype=mx.bool_)
 
@@ -67,12 +68,22 @@ class PenaltyTable:
         """Take the slot back."""
         if row.penalty_slot:
             self._free.append(row.penalty_slot)
+            self._noted = [(slot, token) for slot, token in self._noted if slot != row.penalty_slot]
             row.penalty_slot = 0
 
-    def apply(self, logits: mx.array, rows: ReadOnlySequence[Sequence]) -> mx.array:
-        """Penalised logits (rows, vocabulary)."""
+    def note(self, row: Sequence, tokens: list[int]) -> None:
+        """Count tokens that are known on the host, with the next pass."""
+        if row.penalty_slot:
+            self._noted += [(row.penalty_slot, token) for token in tokens]
+
+    def apply(self, logits: mx.array, rows: ReadOnlySequence[Sequence], ahead: ReadOnlySequence[ReadOnlySequence[int]] = ()) -> mx.array:
+        """Penalised logits (rows, vocabulary), where the tokens `ahead` of each row count as seen."""
+        self._count_noted()
         slots = mx.array([row.penalty_slot for row in rows])
         counts = self.output_counts[slots]
+        guessed = [(line, token) for line, tokens in enumerate(ahead) if rows[line].penalty_slot for token in tokens]
+        if guessed:
+            counts = counts.at[_indices(guessed)].add(1)
         made = counts > 0
         params = [row.prompt.sampling for row in rows]
         repetition = _column([p.repetition_penalty for p in params])
@@ -88,37 +99,55 @@ class PenaltyTable:
         self.output_counts = self.output_counts.at[slots, tokens[mx.array(indices)]].add(1)
         return [self.output_counts]
 
+    def _count_noted(self) -> None:
+        if self._noted:
+            self.output_counts = self.output_counts.at[_indices(self._noted)].add(1)
+            self._noted = []
+
 
 def needs_penalties(params: SamplingParams) -> bool:
     """Whether earlier tokens change the logits."""
     return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
 
 
-def sample(logits: mx.array, rows: ReadOnlySequence[Sequence], table: PenaltyTable, masks: Masks | None = None) -> Sampled:
-    """Choose one token per row from `logits` (rows, vocabulary), of those that `masks` allow."""
+def sample(
+    logits: mx.array,
+    rows: ReadOnlySequence[Sequence],
+    table: PenaltyTable,
+    masks: Masks | None = None,
+    ahead: ReadOnlySequence[ReadOnlySequence[int]] = (),
+) -> Sampled:
+    """Choose one token per row from `logits` (rows, vocabulary), of those that `masks` allow.
+
+    A row may come several times: each time it is that row with the guesses `ahead` of its line behind its tokens.
+    """
     raw = logits.astype(mx.float32)
     params = [row.prompt.sampling for row in rows]
     changed = _add_bias(raw, params)
     if any(row.penalty_slot for row in rows):
-        changed = table.apply(changed, rows)
+        changed = table.apply(changed, rows, ahead)
     if masks is not None:
         changed = masks.apply(changed)
     tokens = mx.argmax(changed, axis=-1)
     drawn = [i for i, p in enumerate(params) if p.temperature > 0]
     if drawn:
-        picked = _draw(_take(changed, drawn), [rows[i] for i in drawn], masked=masks is not None)
+        draws = [_random(rows[i], len(ahead[i]) if ahead else 0) for i in drawn]
+        picked = _draw(_take(changed, drawn), [params[i] for i in drawn], draws, masked=masks is not None)
         tokens = picked if len(drawn) == len(rows) else _put(tokens, drawn, picked)
     return _with_scores(raw, tokens.astype(mx.int32), params)
 
 
-def _draw(logits: mx.array, rows: ReadOnlySequence[Sequence], *, masked: bool) -> mx.array:
+def _random(row: Sequence, ahead: int) -> float:
+    """The number that decides on the row's token behind those that are known, in flight, or guessed."""
+    return uniform(row.seed, row.outputs + row.pending + ahead)
+
+
+def _draw(logits: mx.array, params: ReadOnlySequence[SamplingParams], randoms: ReadOnlySequence[float], *, masked: bool) -> mx.array:
     """Sampled tokens (rows,) at temperatures above 0."""
-    params = [row.prompt.sampling for row in rows]
     weights = mx.softmax(logits / _column([p.temperature for p in params]), axis=-1)
     weights = _cut(weights, params)
     cumulative = mx.cumsum(weights, axis=-1)
-    draws = _column([uniform(row.seed, row.outputs + row.pending) for row in rows])
-    picked = (cumulative <= draws * cumulative[:, -1:]).sum(axis=-1)
+    picked = (cumulative <= _column(randoms) * cumulative[:, -1:]).sum(axis=-1)
     if not masked:
         return picked
     # A GPU sums in blocks, so that the sums may fall by a rounding error and the place found be one without weight.
@@ -169,6 +198,12 @@ def _with_scores(raw: mx.array, tokens: mx.array, params: ReadOnlySequence[Sampl
     most = max(params[i].logprobs or 0 for i in asking)
     asked = [params[i].logprob_token_ids for i in asking]
     return Sampled(tokens, asking, score(_take(raw, asking), _take(tokens, asking), most, asked))
+
+
+def _indices(places: ReadOnlySequence[tuple[int, int]]) -> tuple[mx.array, mx.array]:
+    """(line, token) pairs as an index of two columns."""
+    lines, tokens = zip(*places, strict=True)
+    return mx.array(lines), mx.array(tokens)
 
 
 def _column(values: ReadOnlySequence[float]) -> mx.array:

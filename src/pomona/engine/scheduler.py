@@ -65,16 +65,23 @@ class Scheduler:
         """Choose the next step's work and reserve pages for it."""
         plan = Plan()
         self._schedule_decode(plan)
-        budget = self._token_budget - len(plan.decode)
+        budget = self._token_budget - sum(1 + len(row.guesses) for row in plan.decode)
         self._admit(budget)
         self._schedule_prefill(plan, budget)
         plan.decode[:] = [row for row in plan.decode if row in self.running]  # an older prompt may have put one back
+        for row in plan.decode:
+            self._make_room_for_guesses(row)
         return plan
 
     def _schedule_decode(self, plan: Plan) -> None:
         for row in list(self.running):
             if row in self.running and row.wants_decode and self._make_room(row, row.computed + 1):
                 plan.decode.append(row)
+
+    def _make_room_for_guesses(self, row: Sequence) -> None:
+        """Nobody is put back for guesses: where there are no pages for them, there are none."""
+        if row.guesses and not self._cache.reserve(row, row.computed + 1 + len(row.guesses), windows=True):
+            row.guesses = []
 
     def _admit(self, budget: int) -> None:
         """Start waiting rows while there are places, budget and pages. Nobody overtakes a row that only lacks pages.

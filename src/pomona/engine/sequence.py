@@ -35,6 +35,8 @@ class Sequence:
     finished: bool = False
     pending_token: tuple[mx.array, int] | None = None
     """Where the last token that was sampled and not read back is: an array (rows,) and the row's place in it."""
+    guesses: list[int] = field(default_factory=list[int])
+    """What may follow the known tokens, to be checked in the next pass."""
     block_hashes: list[bytes] = field(default_factory=list[bytes])
     indexed_blocks: int = 0
     tables: list[list[int]] = field(default_factory=list[list[int]])

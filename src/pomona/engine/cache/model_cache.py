@@ -153,6 +153,19 @@ class ModelCache:
         for group, table in zip(self.groups, row.tables, strict=True):
             self._trim(group, table, row.computed)
 
+    def roll_back(self, row: Sequence, tokens: int) -> None:
+        """The last `tokens` computed ones were guesses that turned out wrong: give back the pages behind the others."""
+        row.computed -= tokens
+        blocks = -(-row.computed // self.page_tokens)
+        for group, table in zip(self.groups, row.tables, strict=True):
+            group.allocator.release(reversed(table[blocks:]))
+            del table[blocks:]
+
+    @property
+    def rolls_back(self) -> bool:
+        """Tokens can be taken back: nothing but positions is kept."""
+        return not self.opaque and not self.recurrent
+
     def checkpoint(self, row: Sequence) -> list[mx.array]:
         """Copy the recurrent state of a row that stands at the end of a block; the copies, not computed yet."""
         if not self.share or row.state is None or row.computed % self.page_tokens:

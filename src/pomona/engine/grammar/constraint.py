@@ -1,5 +1,6 @@
 """All that binds one row: its grammar, and the limit of its thoughts. Known tokens in, what may come next out."""
 
+from pomona.core.errors import PomonaError
 from pomona.engine.grammar.position import GrammarPosition
 from pomona.engine.grammar.thoughts import ThoughtLimit
 
@@ -37,6 +38,16 @@ class Constraint:
     def binds(self, pending: int) -> bool:
         """The next token's mask may depend on the last `pending` tokens, which are still on the device."""
         return self.grammar is not None or (self._limit is not None and self._limit.near(pending))
+
+    def behind(self, token: int) -> "Constraint | None":
+        """As it would be behind `token`; None if that cannot follow, or ends the answer."""
+        copied = Constraint(self.grammar and self.grammar.copy(), self._limit and self._limit.copy(), self.stop_ids)
+        copied._begins = self._begins
+        try:
+            copied.advance(token)
+        except PomonaError:
+            return None
+        return None if copied.complete else copied
 
     def advance(self, token: int) -> None:
         """The next token is known. Raises EngineFailed."""

@@ -1,5 +1,7 @@
 """Where one row stands in its grammar."""
 
+from copy import copy
+
 from llguidance import LLMatcher
 
 from pomona.core.errors import EngineFailed, PomonaError
@@ -34,6 +36,12 @@ class GrammarPosition:
     def starts_with(self, token: int) -> bool:
         """The grammar holds behind this token."""
         return not self.active and token in self._grammar.after
+
+    def copy(self) -> "GrammarPosition":
+        """The same place, to go on from by itself."""
+        copied = copy(self)
+        copied.matcher = self.matcher.deep_copy()
+        return copied
 
     def begin(self) -> None:
         """The grammar holds from the next token on. Raises what `problem` says."""

@@ -1,6 +1,7 @@
 """How long a row may think."""
 
 from collections import deque
+from copy import deepcopy
 
 from pomona.core.generation import ReasoningLimit
 
@@ -28,6 +29,10 @@ class ThoughtLimit:
         may_think = self._thinking or bool(self._limit.open_ids and pending)
         soon = bool(self._forced) or (may_think and self._spent + pending >= self._limit.budget_tokens)
         return soon and bool(self._limit.forced_ids)
+
+    def copy(self) -> "ThoughtLimit":
+        """The same count, to go on from by itself."""
+        return deepcopy(self, {id(self._limit): self._limit})
 
     def advance(self, token: int) -> None:
         """The next token is known."""
