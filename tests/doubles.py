@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from pomona.core.errors import ModelNotFound, PomonaError
+from pomona.core.errors import Conflict, ModelNotFound, PomonaError
+from pomona.core.events import ErrorOccurred, EventBus, ModelLoaded, ModelUnloaded, runtime_code
 from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, TokenText, Usage
 from pomona.core.ports import RenderedPrompt
-from pomona.core.status import EngineReport, ModelCard
+from pomona.core.status import EngineReport, MemoryPlan, MemoryReport, ModelCard, ModelStatus, UnloadReport
 
 Script = Sequence[GenerateEvent | asyncio.Event | Exception]
 """What a generator does for one request: yield events, wait for asyncio events, raise errors."""
@@ -126,6 +127,94 @@ class FixedStatus:
     def status(self) -> tuple[EngineReport, ...]:
         """The reports."""
         return self.reports
+
+
+GB = 2**30
+
+
+MEMORY = MemoryReport(total=64 * GB, free=40 * GB, budget=50 * GB, planned=3 * GB, guard="safe")
+
+
+def model_status(id: str, **changes: object) -> ModelStatus:
+    """A model that is not loaded and would take 3 GB."""
+    plan = MemoryPlan(weights=2 * GB, kv=GB // 2, activations=GB // 4, process=GB // 4)
+    return replace(ModelStatus(id=id, source="hub", path=f"/models/{id}", keep_alive_seconds=300.0, plan=plan), **changes)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(slots=True)
+class ScriptedResidents:
+    """A Residency and a ResidencyStatus: models come and go at once, unless `gate` is to be waited for or `failure` to be raised.
+
+    `asked` are the calls in order, each as a tuple of its name and arguments.
+    """
+
+    models: list[ModelStatus]
+    report: MemoryReport = MEMORY
+    events: EventBus = field(default_factory=EventBus)
+    gate: asyncio.Event | None = None
+    failure: PomonaError | None = None
+    asked: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
+
+    def reset(self, models: Sequence[ModelStatus]) -> None:
+        """Begin anew with these models."""
+        self.models, self.gate, self.failure = list(models), None, None
+        self.report = MEMORY
+        self.asked.clear()
+
+    def statuses(self) -> tuple[ModelStatus, ...]:
+        """The models."""
+        return tuple(self.models)
+
+    def memory(self) -> MemoryReport:
+        """The report."""
+        return self.report
+
+    async def load(self, name: str, *, keep_alive_seconds: float | None = None) -> ModelStatus:
+        """Load it, behind the gate."""
+        self.asked.append(("load", name, keep_alive_seconds))
+        before = self._find(name)
+        if before.state == "ready":
+            return before
+        self._put(replace(before, state="loading"))
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            if self.failure is not None:
+                self.events.publish(ErrorOccurred(code=runtime_code(self.failure), message=self.failure.message, model=name, at=1.0))
+                raise self.failure
+        except BaseException:
+            self._put(replace(before, problem=self.failure and self.failure.message))
+            raise
+        keep = before.keep_alive_seconds if keep_alive_seconds is None else keep_alive_seconds
+        self.events.publish(ModelLoaded(model=name, seconds=1.5, at=1.0))
+        return self._put(
+            replace(before, state="ready", keep_alive_seconds=keep, load_seconds=1.5, loaded_at=1.0, measured_bytes=2 * GB, problem=None)
+        )
+
+    async def unload(self, name: str, *, force: bool = False) -> UnloadReport:
+        """Unload it. Raises Conflict where it is not loaded."""
+        self.asked.append(("unload", name, force))
+        status = self._find(name)
+        if status.state != "ready":
+            raise Conflict(f"{name!r} is not loaded.")
+        self._put(replace(status, state="unloaded", measured_bytes=None))
+        self.events.publish(ModelUnloaded(model=name, reason="asked", freed_bytes=2 * GB, at=2.0))
+        return UnloadReport(id=name, freed_bytes=2 * GB, seconds=0.25)
+
+    async def pin(self, name: str, *, pinned: bool) -> ModelStatus:
+        """Pin it, or not."""
+        self.asked.append(("pin", name, pinned))
+        return self._put(replace(self._find(name), pinned=pinned))
+
+    def _find(self, name: str) -> ModelStatus:
+        found = next((status for status in self.models if status.id == name), None)
+        if found is None:
+            raise ModelNotFound(f"There is no model {name!r} here.", param="model")
+        return found
+
+    def _put(self, status: ModelStatus) -> ModelStatus:
+        self.models = [status if each.id == status.id else each for each in self.models]
+        return status
 
 
 def refusing(error: PomonaError) -> ScriptedGenerator:

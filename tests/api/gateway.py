@@ -12,13 +12,23 @@ from openai import AsyncOpenAI, OpenAI
 
 from pomona.control.keys import KeyRing, Keys
 from pomona.core.errors import PomonaError
+from pomona.core.events import Event
 from pomona.core.metrics import Metrics
 from pomona.core.settings import FleetSettings, ServerSettings, Settings
 from pomona.core.status import EngineCounters, EngineReport, ModelCard, ModelFacts
-from pomona.server.application import create_admin_app, create_public_app
-from pomona.server.services import Backend
+from pomona.server.application import create_admin_app, create_public_app, traffic_of
+from pomona.server.services import Backend, Management
 from pomona.server.serving import Urls, serve
-from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, ScriptedGenerator, answer
+from tests.doubles import (
+    GB,
+    FixedDirectory,
+    FixedStatus,
+    FixedTokenization,
+    ScriptedGenerator,
+    ScriptedResidents,
+    answer,
+    model_status,
+)
 
 T = TypeVar("T")
 MODEL = "acme/tiny-chat"
@@ -35,6 +45,11 @@ READY = EngineReport(
 CARDS = [
     ModelCard(id=MODEL, created=1_700_000_000, owned_by="acme", max_context=512, loaded=True),
     ModelCard(id="alias", created=1_700_000_001, owned_by="acme"),
+]
+STATUSES = [
+    model_status(MODEL, source="folder", state="ready", aliases=("alias",), measured_bytes=2 * GB, last_used_at=1_700_000_100.0),
+    model_status("acme/reader", task="embed", registered_by="hub-app"),
+    model_status(f"{MODEL}+poet", source="adapter", parent=MODEL, vision=True),
 ]
 
 
@@ -54,6 +69,7 @@ class Gateway:
     directory: FixedDirectory = field(default_factory=lambda: FixedDirectory(list(CARDS)))
     tokenization: FixedTokenization = field(default_factory=FixedTokenization)
     status: FixedStatus = field(default_factory=lambda: FixedStatus((READY,)))
+    residents: ScriptedResidents = field(default_factory=lambda: ScriptedResidents(list(STATUSES)))
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
     keys: Keys = field(default_factory=KeyRing)
@@ -71,13 +87,24 @@ class Gateway:
             up.set()
 
         public = create_public_app(self.backend, self.settings, self.metrics, self.keys)
-        admin = create_admin_app(self.backend, self.settings, self.metrics, self.keys)
+        admin = create_admin_app(self.backend, self.settings, self.metrics, self.keys, self.management, traffic_of(public))
         await serve(public, admin, self.settings.server, on_ready, limits=self.settings.limits, stop=self.stop)
 
     @property
     def backend(self) -> Backend:
         """The doubles as the gateway's backend."""
-        return Backend(generator=self.generator, directory=self.directory, status=self.status, tokenization=self.tokenization)
+        return Backend(
+            generator=self.generator,
+            directory=self.directory,
+            status=self.status,
+            tokenization=self.tokenization,
+            residents=self.residents,
+        )
+
+    @property
+    def management(self) -> Management:
+        """The doubles as what the admin address manages."""
+        return Management(residency=self.residents, residents=self.residents, events=self.residents.events)
 
     @property
     def never(self) -> asyncio.Event:
@@ -90,6 +117,7 @@ class Gateway:
         assert self.generator.running == 0
         self.generator.reset(answer("Hello", " world"))
         self.status.reports = (READY,)
+        self.residents.reset(STATUSES)
         self.tokenization.known = {}
         self.directory.cards, self.directory.stands_in = list(CARDS), ""
 
@@ -102,6 +130,15 @@ class Gateway:
         """Set an event that lives in the gateway's loop."""
         assert self.loop is not None
         self.loop.call_soon_threadsafe(event.set)
+
+    def publish(self, *events: Event) -> None:
+        """Publish events in the gateway's loop, one after another."""
+
+        async def tell() -> None:
+            for event in events:
+                self.residents.events.publish(event)
+
+        self.call(tell())
 
     def wait_for(self, event: asyncio.Event) -> None:
         """Wait for an event that lives in the gateway's loop."""

@@ -127,6 +127,11 @@ class Limiter:
         """Take one request that has no answer of a model. Raises RateLimited, and has then taken nothing."""
         self.account(caller).count(caller, self._clock())
 
+    @property
+    def accounts(self) -> int:
+        """Callers that are remembered."""
+        return len(self._accounts)
+
     def standing(self, caller: Caller) -> Standing:
         """What `caller` may ask for now."""
         return self.account(caller).standing(self._clock())

@@ -4,7 +4,8 @@ The eight events and seventeen codes are those of mlx-serving's engine, by name,
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
 from collections.abc import Generator as SyncGenerator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,11 +161,22 @@ Event = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """An event and its place among all events of one bus, from 1. Those of single tokens have no number: nobody asks for them later."""
+
+    number: int | None
+    event: Event
+
+
 class EventBus:
-    """Hands every event to all who watch. One event loop; publishing never waits and costs nothing while nobody watches."""
+    """Hands every event to all who watch, and keeps the last ones for those who come back. One event loop; publishing never waits."""
 
     def __init__(self) -> None:
-        self._watchers: dict[asyncio.Queue[Event], bool] = {}
+        self._watchers: dict[asyncio.Queue[Numbered], bool] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+        self._count = 0
+        self._recent: deque[Numbered] = deque(maxlen=UNREAD_EVENTS)
 
     @property
     def wants_tokens(self) -> bool:
@@ -173,26 +185,60 @@ class EventBus:
 
     def publish(self, event: Event) -> None:
         """Tell everybody who watches."""
-        for queue, tokens in self._watchers.items():
-            if tokens or not isinstance(event, GenerationToken):
-                if queue.full():
-                    queue.get_nowait()
-                queue.put_nowait(event)
+        if isinstance(event, GenerationToken):
+            self._tell(Numbered(number=None, event=event), [queue for queue, tokens in self._watchers.items() if tokens])
+            return
+        self._count += 1
+        numbered = Numbered(number=self._count, event=event)
+        self._recent.append(numbered)
+        self._tell(numbered, self._watchers)
+        for listener in self._listeners:
+            listener(event)
+
+    @staticmethod
+    def _tell(numbered: Numbered, queues: Iterable[asyncio.Queue[Numbered]]) -> None:
+        for queue in queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(numbered)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with each event but those of tokens, at once and for ever: for what counts them."""
+        self._listeners.append(listener)
 
     async def watch(self, *, tokens: bool = False) -> AsyncGenerator[Event]:
         """All events from the first `anext` on, until the iterator is closed; those of single tokens only with `tokens`."""
-        with self._subscribed(tokens) as queue:
-            while True:
-                yield await queue.get()
+        with self.following(tokens=tokens) as events:
+            async for numbered in events:
+                yield numbered.event
 
     @contextmanager
-    def _subscribed(self, tokens: bool) -> SyncGenerator[asyncio.Queue[Event]]:
-        queue: asyncio.Queue[Event] = asyncio.Queue(UNREAD_EVENTS)
+    def following(self, *, tokens: bool = False, after: int | None = None) -> SyncGenerator["Following"]:
+        """As `watch`, from now on and with numbers. `after` is the number of the last event that is known already: what came behind
+        it and is still kept (the last `UNREAD_EVENTS`) comes first; None: only what comes.
+        """
+        queue: asyncio.Queue[Numbered] = asyncio.Queue(UNREAD_EVENTS)
+        missed = [] if after is None else [each for each in self._recent if (each.number or 0) > after]
         self._watchers[queue] = tokens
         try:
-            yield queue
+            yield Following(deque(missed), queue)
         finally:
             del self._watchers[queue]
+
+
+class Following:
+    """Events with their numbers, for ever: first those that were missed, then those that come."""
+
+    def __init__(self, missed: deque[Numbered], queue: asyncio.Queue[Numbered]) -> None:
+        self._missed = missed
+        self._queue = queue
+
+    def __aiter__(self) -> "Following":
+        return self
+
+    async def __anext__(self) -> Numbered:
+        """The next one, as soon as there is one."""
+        return self._missed.popleft() if self._missed else await self._queue.get()
 
 
 def runtime_code(error: BaseException) -> RuntimeCode:

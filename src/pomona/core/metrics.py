@@ -6,6 +6,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+LOAD_BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -47,6 +48,28 @@ class Metrics:
         self.steps = gauge("engine_steps", "Steps that the present engine process has run.", ("model",))
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
         self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
+        self._declare_residency()
+
+    def _declare_residency(self) -> None:
+        """Models in and out of memory."""
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.models_loaded = gauge("models_loaded", "Models that are ready to answer.", ())
+        self.model_state = gauge("model_state", "1 for the state that a model is in: loading, ready and so on.", ("model", "state"))
+        self.model_planned_bytes = gauge("model_planned_bytes", "Bytes that a model in memory is expected to need.", ("model",))
+        self.model_measured_bytes = gauge("model_measured_bytes", "Bytes that the process of a model in memory took at most.", ("model",))
+        self.model_active = gauge("model_active_requests", "Requests that a model answers now.", ("model",))
+        self.model_waiting = gauge("model_waiting_requests", "Requests that wait for a model to be loaded.", ("model",))
+        self.model_loads = counter("model_loads_total", "Loads of models, by outcome (ok, failed).", ("model", "outcome"))
+        self.model_unloads = counter(
+            "model_unloads_total", "Models unloaded, by reason: idle, evicted, asked, guard, shutdown.", ("model", "reason")
+        )
+        self.model_load_seconds = histogram("model_load_seconds", "Time to load and warm up a model.", ("model",), LOAD_BUCKETS)
+        self.memory_free = gauge("memory_free_bytes", "Memory that can be had without swapping.", ())
+        self.memory_budget = gauge("memory_budget_bytes", "Memory that all loaded models together may use.", ())
+        self.memory_planned = gauge("memory_planned_bytes", "Memory planned for models that are loaded or being loaded.", ())
+        self.guard_level = gauge("memory_guard_level", "0 safe, 1 caution, 2 warning, 3 critical, 4 emergency.", ())
+        self.pulls = gauge("pulls", "Downloads since the start, by state.", ("state",))
+        self.pull_bytes_per_second = gauge("pull_bytes_per_second", "Speed of all running downloads together.", ())
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(self._declare("counter", name, text, labels), text, labels, registry=self.registry)

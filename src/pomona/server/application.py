@@ -19,8 +19,19 @@ from pomona.core.ports import EngineStatus, ModelDirectory
 from pomona.core.settings import Settings
 from pomona.server.access.cors import cross_origin
 from pomona.server.access.door import PROBES, Door, Rules
+from pomona.server.access.memory import MemoryHeaders
 from pomona.server.access.middleware import BodyLimit, RequestId
+from pomona.server.admin.cache import cache_routes
+from pomona.server.admin.desk import Desk
+from pomona.server.admin.events import event_routes
+from pomona.server.admin.figures import figure_routes
+from pomona.server.admin.gauges import count_events
+from pomona.server.admin.memory import memory_routes
+from pomona.server.admin.models.capabilities import capability_routes
+from pomona.server.admin.models.listing import listing_routes
+from pomona.server.admin.models.loading import loading_routes
 from pomona.server.admin.monitoring import monitoring_routes
+from pomona.server.admin.overview import overview_routes, plain_status_routes
 from pomona.server.admin.probes import probe_routes
 from pomona.server.admin.traffic import History, Traffic
 from pomona.server.answering import SightedTokenization
@@ -39,6 +50,16 @@ from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
 
 NO_KEYS = KeyRing()
+_DESK_ROUTES = (
+    overview_routes,
+    figure_routes,
+    memory_routes,
+    event_routes,
+    cache_routes,
+    capability_routes,
+    loading_routes,
+    listing_routes,  # last: its path takes every name
+)
 
 
 def create_public_app(
@@ -47,6 +68,8 @@ def create_public_app(
     """The API for clients. Every request to the backend's generator is recorded in `metrics`, in the log and by `listeners`."""
     rules = Rules(keys=keys, needs="public", settings=settings)
     app = _create_app("Pomona", rules, metrics)
+    if backend.residents:
+        app.add_middleware(MemoryHeaders, residents=backend.residents)
     app.openapi = partial(_describe, app, rules, backend.directory)
     drain = drain_of(app)
     history = History()
@@ -87,9 +110,16 @@ def create_admin_app(
     """
     open_paths = PROBES | {"/metrics"} if settings.access.open_metrics else PROBES
     app = _create_app("Pomona admin", Rules(keys=keys, needs="admin", settings=settings, open_paths=open_paths), metrics)
-    drain, hang_seconds = drain_of(app), settings.fleet.hang_seconds
-    app.include_router(probe_routes(backend.status, drain, hang_seconds))
-    app.include_router(monitoring_routes(backend.directory, backend.status, metrics, drain, hang_seconds))
+    drain = drain_of(app)
+    app.include_router(probe_routes(backend.status, drain, settings.fleet.hang_seconds))
+    app.include_router(monitoring_routes(backend.status, metrics, management))
+    if management and traffic:
+        management.events.listen(count_events(metrics))
+        desk = Desk(backend=backend, management=management, settings=settings, drain=drain, traffic=traffic)
+        for routes in _DESK_ROUTES:
+            app.include_router(routes(desk))
+    else:
+        app.include_router(plain_status_routes(backend, drain, settings.fleet.hang_seconds))
     return app
 
 

@@ -19,6 +19,12 @@ from pomona.server.errors import ClientLeft, UnsupportedMediaType, error_respons
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary) (?=should)")
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARACTERS = 80
+LONGEST_SECONDS = 1e9
+"""Some thirty years; more is the same."""
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER, _UNIT = r"\d{1,18}(\.\d{1,18})?", "(ms|s|m|h|d)"
+SECONDS_PATTERN = rf"^-?({_NUMBER}|({_NUMBER}{_UNIT})+)$"
+"""What text may look like, for schemas."""
 Schema = dict[str, Any]
 REFUSED: Schema = {"type": "null"}
 """What is published of a field that is known but can only be null here."""
@@ -77,6 +83,15 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     return parse_body(raw, kind)
 
 
+async def read_optional_body(request: Request, kind: type[Body]) -> Body:
+    """As `read_body`; a request without a body means one without fields."""
+    try:
+        raw = await request.body()
+    except ClientDisconnect:
+        raise ClientLeft from None
+    return await read_body(request, kind) if raw else parse_body(b"{}", kind)
+
+
 def parse_body(raw: bytes, kind: type[Body]) -> Body:
     """JSON bytes as a `kind`; 3.0 is a whole number, as in JSON Schema. Raises InvalidRequest."""
     try:
@@ -96,6 +111,23 @@ async def answer_bad_query(request: Request, error: Exception) -> Response:
     problems = error.errors() if isinstance(error, RequestValidationError) else ()
     inside = [{**problem, "loc": problem["loc"][1:]} for problem in problems]  # the first part is "query" or "path"
     return error_response(_explain(inside), shape_of(request.scope))
+
+
+def read_seconds(value: float | str, param: str) -> float:
+    """A number of seconds, or text with units as Go and Ollama write it; negative ones too. Raises InvalidRequest naming `param`."""
+    seconds = _seconds_of(value, param) if isinstance(value, str) else float(value)
+    return min(max(seconds, -LONGEST_SECONDS), LONGEST_SECONDS)
+
+
+def _seconds_of(text: str, param: str) -> float:
+    stripped = text.strip().lower()
+    if re.fullmatch(SECONDS_PATTERN, stripped) is None:
+        advice = "Write seconds, or units such as '90s', '5m' or '1h30m'."
+        raise InvalidRequest(f"{param} = {text!r} is no time. {advice}", param=param)
+    amount = stripped.removeprefix("-")
+    parts: list[tuple[str, str, str]] = re.findall(f"({_NUMBER}){_UNIT}", amount)
+    seconds = sum(float(number) * _SECONDS[unit] for number, _, unit in parts) if parts else float(amount)
+    return -seconds if stripped.startswith("-") else seconds
 
 
 def path_of(location: Sequence[int | str]) -> str:

@@ -39,7 +39,9 @@ _ERRORS: Mapping[int, str] = {
     415: "The body is not declared as application/json.",
     429: "This caller has used up what it may ask for; Retry-After says when to come again.",
     500: "The server failed; its log says more under the request id.",
+    502: "The model hub, or the way to it, failed; Retry-After says when to come again.",
     503: "The server cannot answer now; Retry-After says when to come again.",
+    507: "The model needs more memory or disk than this machine can give.",
     529: "The server is full; Retry-After says when to come again.",
 }
 _ALWAYS = (400, 401, 403, 404, 429, 500, 503)
@@ -119,6 +121,25 @@ def described(
     return operation
 
 
+def without_need(operation: dict[str, Any]) -> dict[str, Any]:
+    """`operation`, whose body may be left out."""
+    operation["requestBody"]["required"] = False
+    return operation
+
+
+def answering_later(operation: dict[str, Any]) -> dict[str, Any]:
+    """`operation`, which may also begin the work, say so with 202 and the same answer, and go on without the client."""
+    responses: dict[str, Any] = operation["responses"]
+    responses["202"] = {**responses["200"], "description": "The work has begun."}
+    return operation
+
+
+def only_events(operation: dict[str, Any]) -> dict[str, Any]:
+    """`operation`, which answers with server-sent events and nothing else."""
+    del operation["responses"]["200"]["content"]["application/json"]
+    return operation
+
+
 def document_of(app: FastAPI, *, model: str, locked: bool, open_paths: Set[str]) -> dict[str, Any]:
     """The OpenAPI document of `app`, with the schemas of its descriptions in their place.
 
@@ -163,6 +184,6 @@ def _error_response(status: int, shapes: Sequence[Shape], schemas: dict[str, Any
         references.append({"$ref": _REF.format(model=name)})
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     response: dict[str, Any] = {"description": _ERRORS[status], "content": {"application/json": {"schema": schema}}}
-    if status in {429, 503, 529}:
+    if status in {429, 502, 503, 529}:
         response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "string"}}}
     return response

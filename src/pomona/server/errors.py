@@ -15,17 +15,21 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pomona.core.errors import (
+    AdapterUnusable,
     Cancelled,
     Conflict,
     ContextOverflow,
+    DoesNotFit,
     EngineFailed,
     Forbidden,
+    HubFailed,
     InvalidRequest,
     ModelNotFound,
     ModelUnusable,
     NotFound,
     NotReady,
     Overloaded,
+    PictureRefused,
     PomonaError,
     RateLimited,
     TimedOut,
@@ -76,6 +80,7 @@ class _Row:
 _TABLE: Mapping[type[Exception], _Row] = {
     InvalidRequest: _Row(status=400),
     ContextOverflow: _Row(status=400),
+    PictureRefused: _Row(status=400),
     UnsupportedField: _Row(status=400),
     BodyTooLarge: _Row(status=413, anthropic_type="request_too_large"),
     UnsupportedMediaType: _Row(status=415),
@@ -87,6 +92,9 @@ _TABLE: Mapping[type[Exception], _Row] = {
     Conflict: _Row(status=409, anthropic_type="conflict_error"),
     ModelNotFound: _Row(status=404, anthropic_type="not_found_error"),
     ModelUnusable: _Row(status=500, type="server_error", anthropic_type="api_error"),
+    AdapterUnusable: _Row(status=500, type="server_error", anthropic_type="api_error"),
+    DoesNotFit: _Row(status=507, type="server_error", anthropic_type="api_error"),
+    HubFailed: _Row(status=502, type="server_error", anthropic_type="api_error", retry_seconds=5.0),
     RateLimited: _Row(status=429, type="rate_limit_error", anthropic_type="rate_limit_error", retry_seconds=1.0),
     Overloaded: _Row(status=503, type="server_error", anthropic_type="overloaded_error", anthropic_status=529, retry_seconds=1.0),
     NotReady: _Row(status=503, type="server_error", anthropic_type="overloaded_error", anthropic_status=529, retry_seconds=2.0),
@@ -161,8 +169,13 @@ def _methods_of(request: Request) -> list[str]:
     if described is not None:
         return [method.upper() for method in described]
     routes: list[BaseRoute] = request.app.routes
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    return [method for method, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    nearest = next((_path(route) for route in routes if route.matches(request.scope)[0] is not Match.NONE), "")
+    methods = {method for route in routes if _path(route) == nearest for method in getattr(route, "methods", None) or ()}
+    return [method for method in _METHODS if method in methods]
+
+
+def _path(route: BaseRoute) -> str:
+    return getattr(route, "path", "")
 
 
 async def outcome(work: Awaitable[None]) -> Exception | None:

@@ -131,6 +131,7 @@ class _Gateway:
                 log.warning("answers_cut_short", running=len(self._public.server_state.tasks))
             self._drains[0].expire()
             await asyncio.wait(running[:1])
+        self._drains[1].expire()  # who watches events would stay for ever
         self._admin.should_exit = True
         await asyncio.wait(running)
 

@@ -29,6 +29,8 @@ EXPOSED = (
     "x-should-retry",
     "x-queue-position",
     "x-queue-wait-seconds",
+    "x-memory-status",
+    "x-available-memory-gb",
     *(f"x-ratelimit-{what}-{unit}" for unit in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
     *(
         f"anthropic-ratelimit-{unit}-{what}"
