@@ -154,6 +154,8 @@ class ScriptedResidents:
     gate: asyncio.Event | None = None
     failure: PomonaError | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
+    looks: int = 0
+    """How often somebody wanted to know of memory."""
 
     def reset(self, models: Sequence[ModelStatus]) -> None:
         """Begin anew with these models."""
@@ -167,6 +169,7 @@ class ScriptedResidents:
 
     def memory(self) -> MemoryReport:
         """The report."""
+        self.looks += 1
         return self.report
 
     async def load(self, name: str, *, keep_alive_seconds: float | None = None) -> ModelStatus:

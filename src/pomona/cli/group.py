@@ -33,7 +33,8 @@ class Listing:
     summary: str
 
 
-TALK, MODELS, KEYS, CARE, MEASURE = "Serve and talk", "Models", "API keys", "Settings and health", "Measure"
+TALK, MODELS, MEMORY, KEYS = "Serve and talk", "Models", "Models of a running server", "API keys"
+CARE, MEASURE = "Settings and health", "Measure"
 BUILT_IN: Mapping[str, Listing] = {
     "serve": Listing(TALK, "Serve a model to OpenAI's and Anthropic's clients."),
     "chat": Listing(TALK, "Talk with a model in the terminal."),
@@ -45,6 +46,11 @@ BUILT_IN: Mapping[str, Listing] = {
     "search": Listing(MODELS, "Look for models on the hub, and whether they fit."),
     "alias": Listing(MODELS, "Give a model a name of your own."),
     "remove": Listing(MODELS, "Delete the files of a model."),
+    "ps": Listing(MEMORY, "Show the models in memory."),
+    "load": Listing(MEMORY, "Load a model."),
+    "unload": Listing(MEMORY, "Unload a model, or all."),
+    "pin": Listing(MEMORY, "Keep a model in memory, or let go of it."),
+    "events": Listing(MEMORY, "Follow what happens: loads, answers, errors."),
     "keys:create": Listing(KEYS, "Make an API key and show it once."),
     "keys:list": Listing(KEYS, "List the API keys, their limits and their use."),
     "keys:revoke": Listing(KEYS, "Take an API key back."),

@@ -183,6 +183,11 @@ class EventBus:
         """Somebody watches every token."""
         return any(self._watchers.values())
 
+    @property
+    def watched(self) -> bool:
+        """Somebody watches."""
+        return bool(self._watchers)
+
     def publish(self, event: Event) -> None:
         """Tell everybody who watches."""
         if isinstance(event, GenerationToken):
