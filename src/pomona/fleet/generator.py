@@ -1,10 +1,11 @@
 """Requests in words to events in words: the text side before and behind an engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started
@@ -16,7 +17,7 @@ from pomona.pictures.blindness import holds_pictures, without_pictures
 from pomona.pictures.geometry.facts import VisionFacts
 from pomona.text.output import TextOutput
 from pomona.text.pictures.writing import PictureWriting
-from pomona.text.prompt import PromptBuilder
+from pomona.text.prompt import PlannedPrompt, PromptBuilder
 from pomona.text.templates import ChatTemplate
 from pomona.text.tokenizer import Tokenizer
 
@@ -77,13 +78,22 @@ class Words:
         return replace(request, messages=await self.eyes.pictures.prepare(request.messages, self.eyes.vision))
 
 
-class ModelGenerator:
-    """A Generator for one model. Prompts are built in `pool`, because tokenising a long text takes a while."""
+AdapterOf = Callable[[str], Path | None]
+"""The folder of the adapter that the name of a request's model stands for; None for a model alone. Raises AdapterUnusable."""
 
-    def __init__(self, words: Words, engine: Engine, pool: Executor) -> None:
+
+def no_adapter(_: str) -> None:
+    """All names are those of the model alone."""
+
+
+class ModelGenerator:
+    """A Generator for one model and its adapters. Prompts are built in `pool`, because tokenising a long text takes a while."""
+
+    def __init__(self, words: Words, engine: Engine, pool: Executor, adapter_of: AdapterOf = no_adapter) -> None:
         self._words = words
         self._engine = engine
         self._pool = pool
+        self._adapter_of = adapter_of
         self._memory = PromptMemory()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
@@ -91,7 +101,7 @@ class ModelGenerator:
         async with self._engine.place() as facts:
             request = await self._words.seen(request)
             builder = self._words.builder(max_context=facts.max_context, vocabulary=facts.vocabulary)
-            planned = await asyncio.get_running_loop().run_in_executor(self._pool, builder.plan, request)
+            planned = await asyncio.get_running_loop().run_in_executor(self._pool, self._plan, builder, request)
             prompt = planned.prompt
             seen_before = self._memory.compare(request, comparable_ids(prompt))
             yield Started(prompt_tokens=len(prompt.token_ids))
@@ -109,6 +119,11 @@ class ModelGenerator:
                         yield _diagnosed(event, seen_before)
                     if output.finished:
                         return
+
+    def _plan(self, builder: PromptBuilder, request: GenerateRequest) -> PlannedPrompt:
+        adapter = self._adapter_of(request.model)
+        planned = builder.plan(request)
+        return planned if adapter is None else replace(planned, prompt=replace(planned.prompt, adapter=str(adapter)))
 
 
 def _diagnosed(event: GenerateEvent, seen_before: Comparison | None) -> GenerateEvent:

@@ -13,7 +13,7 @@ from pomona.core.ports import Embedder, Generator, Reranker
 from pomona.core.settings import Settings
 from pomona.core.status import EngineReport, ModelFacts, Task
 from pomona.engine.protocol import Launch
-from pomona.fleet.generator import ModelGenerator
+from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
@@ -50,6 +50,7 @@ class Workshop:
     settings: Settings
     pool: Executor
     shelf: WordsShelf
+    adapter_of: AdapterOf = no_adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
         task = task_for(model, settings.models)
         if task == "generate":
             words = await workshop.shelf.words(model, settings.models)
-            yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool))
+            yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool, workshop.adapter_of))
         else:
             yield await _vector_resident(model, task, engine, workshop.pool)
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from pomona.core.errors import PomonaError
 from pomona.core.settings import ModelsSettings
+from pomona.models.adapters.configuration import CONFIG
+from pomona.models.adapters.facts import AdapterFacts
+from pomona.models.adapters.fitting import check_fit
+from pomona.models.adapters.names import base_among, look_into_adapter, named_adapters
 from pomona.models.hub_cache import cached_repositories, looks_like_model
 from pomona.models.references import BUNDLED, NO_NAMES, ModelKind, Names, ResolvedModel, all_aliases, named_folders, resolve
 from pomona.models.validation import FolderFacts, inspect_folder
@@ -24,6 +28,10 @@ class CatalogEntry:
     problem: str | None = None
     created: int = 0
     """Time of the config file, in Unix seconds."""
+    adapter: AdapterFacts | None = None
+    """`facts` and `path` are then those of its base."""
+    base: str | None = None
+    """The model that an adapter stands on."""
 
 
 _seen: dict[Path, tuple[object, FolderFacts | None, str | None]] = {}
@@ -31,8 +39,8 @@ _seen: dict[Path, tuple[object, FolderFacts | None, str | None]] = {}
 
 
 def list_models(settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache: Path | None = None) -> list[CatalogEntry]:
-    """All names: aliases, the bundled model, subfolders of `models.folders`, registered models, the Hugging Face cache; each name once,
-    in this order.
+    """All names: aliases, the bundled model, subfolders of `models.folders`, registered models, the Hugging Face cache, adapters; each name
+    once, in this order.
 
     Repositories in the cache that hold no language model of a known architecture are left out: others use that cache as well. One whose
     download did not finish is listed with that.
@@ -40,7 +48,8 @@ def list_models(settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache:
     folders = [path.name for path in named_folders(settings)]
     shown = [*all_aliases(settings, names), BUNDLED, *folders, *names.folders]
     entries = [describe(name, settings, names=names, hub_cache=hub_cache) for name in dict.fromkeys(shown)]
-    return [*entries, *_cached_models(settings, [entry.id for entry in entries], hub_cache)]
+    entries += _cached_models(settings, [entry.id for entry in entries], hub_cache)
+    return [*entries, *_adapters(settings, names, entries, hub_cache)]
 
 
 def describe(reference: str, settings: ModelsSettings, *, names: Names = NO_NAMES, hub_cache: Path | None = None) -> CatalogEntry:
@@ -69,6 +78,10 @@ def look_into(folder: Path) -> tuple[FolderFacts | None, str | None]:
 
 def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> CatalogEntry:
     facts, problem = look_into(resolved.path)
+    adapter = None
+    if resolved.adapter is not None and facts is not None:
+        adapter, problem = _look_into_adapter(resolved, facts)
+        facts = facts if adapter else None
     return CatalogEntry(
         id=resolved.id,
         kind=resolved.kind,
@@ -76,8 +89,36 @@ def _describe_resolved(resolved: ResolvedModel, alias_of: str | None) -> Catalog
         alias_of=alias_of,
         facts=facts,
         problem=problem,
-        created=_time_of(resolved.path / "config.json"),
+        created=_time_of(resolved.adapter / CONFIG if resolved.adapter else resolved.path / "config.json"),
+        adapter=adapter,
+        base=resolved.base.id if resolved.base else None,
     )
+
+
+def _look_into_adapter(resolved: ResolvedModel, facts: FolderFacts) -> tuple[AdapterFacts | None, str | None]:
+    """Facts or problem of the adapter of `resolved`, whose model's facts are given."""
+    try:
+        adapter = look_into_adapter(resolved.adapter or resolved.path)
+        check_fit(adapter, facts.tensors, facts.config, repr(resolved.base.id if resolved.base else resolved.id))
+    except PomonaError as error:
+        return None, error.message
+    return adapter, None
+
+
+def _adapters(settings: ModelsSettings, names: Names, models: Sequence[CatalogEntry], hub_cache: Path | None) -> Iterator[CatalogEntry]:
+    """Every named adapter as MODEL+NAME, for the model that it says it was made for; as +NAME, with the reason, where that is not here."""
+    usable = [(entry.id, entry.path) for entry in models if entry.path is not None and entry.facts is not None and not entry.alias_of]
+    for name, folder in named_adapters(settings, names.adapters).items():
+        registered_for = names.aliases.get(name, "").rpartition("+")[0]
+        try:
+            base = registered_for or base_among(look_into_adapter(folder).base, usable)
+            problem = f"The model that the adapter {name!r} was made for is not here, or it does not say which. Ask for it as MODEL+{name}."
+        except PomonaError as error:
+            base, problem = None, error.message
+        if base is None:
+            yield CatalogEntry(id=f"+{name}", kind=None, path=None, problem=problem, created=_time_of(folder / CONFIG))
+        else:
+            yield describe(f"{base}+{name}", settings, names=names, hub_cache=hub_cache)
 
 
 def _signature(folder: Path) -> object:

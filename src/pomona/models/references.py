@@ -7,13 +7,14 @@ converted models, the local Hugging Face cache. Nothing is downloaded.
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
 
-from pomona.core.errors import ConfigurationError, InvalidRequest, ModelNotFound, UnsupportedField
+from pomona.core.errors import ConfigurationError, InvalidRequest, ModelNotFound
 from pomona.core.settings import ModelsSettings
+from pomona.models.adapters.names import PATH_MARKS, find_adapter
 from pomona.models.hub_cache import cached_repositories, find_snapshot
 
 BUNDLED = "pomona-tiny"
@@ -45,7 +46,7 @@ NO_NAMES = Names()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
-    """`name@revision+adapter`, the last two optional. A path (from `/`, `.` or `~`) is taken whole."""
+    """`name@revision+adapter`, the last two optional. A path (from `/`, `.` or `~`) is taken whole, but see `resolve`."""
 
     name: str
     revision: str | None = None
@@ -67,13 +68,18 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """A model folder. `id` is the name to show; `aliases` are the names followed, if any, outermost first."""
+    """A model folder. `id` is the name to show; `aliases` are the names followed, if any, outermost first.
+
+    With an `adapter` (its folder), `id` and `reference` are those of both, and `base` is the model alone.
+    """
 
     id: str
     path: Path
     kind: ModelKind
     reference: str
     aliases: tuple[str, ...] = ()
+    adapter: Path | None = None
+    base: "ResolvedModel | None" = None
 
 
 def resolve(
@@ -87,19 +93,47 @@ def resolve(
     """Find the folder that `reference` names. Relative paths start at `working_folder`, or where the process is.
 
     `hub_cache` is the Hugging Face cache if not that library's own choice (HF_HOME, HF_HUB_CACHE). Raises ModelNotFound with close
-    matches, ModelUnusable for an incomplete download, ConfigurationError for aliases in a circle.
+    matches, ModelUnusable for an incomplete download, ConfigurationError for aliases in a circle. Whether the adapter of MODEL+ADAPTER
+    can be used is not looked at. A path with a `+` that is no folder is taken for MODEL+ADAPTER.
     """
     chain = _follow_aliases(reference, all_aliases(settings, names))
-    wanted = ModelRef.parse(chain[-1])
-    if wanted.adapter:
-        raise UnsupportedField(f"{reference!r} asks for the adapter {wanted.adapter!r}: adapters cannot be served yet.", param="model")
+    working_folder = working_folder or Path.cwd()
+    wanted = _split_path(ModelRef.parse(chain[-1]), working_folder)
+    if wanted.adapter is not None:
+        base = resolve(str(replace(wanted, adapter=None)), settings, names=names, working_folder=working_folder, hub_cache=hub_cache)
+        folder = find_adapter(wanted.adapter, settings, names.adapters, working_folder=working_folder, hub_cache=hub_cache)
+        return _adapted(base, wanted.adapter, folder, chain)
     folders = _folders(settings, names)
-    found = _find(wanted, folders, working_folder or Path.cwd(), hub_cache)
+    found = _find(wanted, folders, working_folder, hub_cache)
     if found is None:
         known = known_names(settings, names, hub_cache=hub_cache)
         raise ModelNotFound(_explain_absence(chain, wanted, known), param="model")
     kind, path, shown = found
     return ResolvedModel(id=chain[0] if len(chain) > 1 else shown, path=path, kind=kind, reference=str(wanted), aliases=tuple(chain[:-1]))
+
+
+def _adapted(base: ResolvedModel, adapter: str, folder: Path, chain: list[str]) -> ResolvedModel:
+    """`base` with the adapter in `folder`. Raises InvalidRequest where it has one already, by an alias."""
+    if base.adapter is not None:
+        raise InvalidRequest(f"{chain[-1]!r} asks for a second adapter: {base.id!r} has one. A request can have one.", param="model")
+    shown = f"{base.id}+{folder.name if adapter.startswith(PATH_MARKS) else adapter}"
+    return replace(
+        base,
+        id=chain[0] if len(chain) > 1 else shown,
+        reference=f"{base.reference}+{adapter}",
+        aliases=tuple(chain[:-1]),
+        adapter=folder,
+        base=base,
+    )
+
+
+def _split_path(wanted: ModelRef, working_folder: Path) -> ModelRef:
+    """A path that is no folder may be one with an adapter behind its last `+`."""
+    folder = working_folder / Path(wanted.name).expanduser()
+    if not wanted.name.startswith(PATH_MARKS) or "+" not in wanted.name or folder.is_dir():
+        return wanted
+    name, _, adapter = wanted.name.rpartition("+")
+    return ModelRef(name=name, adapter=adapter)
 
 
 def bundled_folder() -> Path:

@@ -92,7 +92,7 @@ _TABLE: Mapping[type[Exception], _Row] = {
     Conflict: _Row(status=409, anthropic_type="conflict_error"),
     ModelNotFound: _Row(status=404, anthropic_type="not_found_error"),
     ModelUnusable: _Row(status=500, type="server_error", anthropic_type="api_error"),
-    AdapterUnusable: _Row(status=500, type="server_error", anthropic_type="api_error"),
+    AdapterUnusable: _Row(status=400),
     DoesNotFit: _Row(status=507, type="server_error", anthropic_type="api_error"),
     HubFailed: _Row(status=502, type="server_error", anthropic_type="api_error", retry_seconds=5.0),
     RateLimited: _Row(status=429, type="rate_limit_error", anthropic_type="rate_limit_error", retry_seconds=1.0),

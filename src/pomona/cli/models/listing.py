@@ -101,6 +101,8 @@ def document(entry: "CatalogEntry", *, default: str) -> dict[str, object]:
         "kind": entry.kind,
         "path": str(entry.path) if entry.path else None,
         "alias_of": entry.alias_of,
+        "base": entry.base,
+        "adapter": _adapter_document(entry),
         "created": entry.created,
         "problem": entry.problem,
         "architecture": facts.architecture if facts else None,
@@ -115,11 +117,25 @@ def document(entry: "CatalogEntry", *, default: str) -> dict[str, object]:
     }
 
 
+def _adapter_document(entry: "CatalogEntry") -> dict[str, object] | None:
+    adapter = entry.adapter
+    if adapter is None:
+        return None
+    return {
+        "path": str(adapter.path),
+        "layout": adapter.layout,
+        "method": "dora" if adapter.dora else "lora",
+        "rank": adapter.rank,
+        "targets": list(adapter.targets),
+        "weight_bytes": adapter.weight_bytes,
+    }
+
+
 def _row(entry: "CatalogEntry", *, default: str) -> "list[str | Cell]":
     from pomona.cli.output import human_bytes, human_count
 
     name: Cell = (f"{entry.id} (default)", "bold") if entry.id == default else (entry.id, "")
-    kind = f"alias of {entry.alias_of}" if entry.alias_of else KINDS[entry.kind]
+    kind = f"alias of {entry.alias_of}" if entry.alias_of else f"adapter of {entry.base}" if entry.base else KINDS[entry.kind]
     if entry.facts is None:
         return [name, kind, ("cannot be used", "red"), "", "", "", ""]
     facts = entry.facts
@@ -131,7 +147,7 @@ def _row(entry: "CatalogEntry", *, default: str) -> "list[str | Cell]":
 def _lines(entry: "CatalogEntry") -> dict[str, str]:
     from pomona.cli.output import human_bytes, human_count
 
-    lines = {"model": entry.id, "kind": KINDS[entry.kind]}
+    lines = {"model": entry.id, "kind": f"adapter of {entry.base}" if entry.base else KINDS[entry.kind]}
     if entry.alias_of:
         lines["alias of"] = entry.alias_of
     if entry.path:
@@ -141,6 +157,13 @@ def _lines(entry: "CatalogEntry") -> dict[str, str]:
     if entry.facts is None:
         return lines
     facts = entry.facts
+    if entry.adapter is not None:
+        adapter = entry.adapter
+        lines["adapter"] = (
+            f"{'DoRA' if adapter.dora else 'LoRA'} ({adapter.layout}), rank {adapter.rank}, {human_bytes(adapter.weight_bytes)}"
+        )
+        lines["adapter folder"] = str(adapter.path)
+        lines["changes"] = ", ".join(adapter.targets)
     return {
         **lines,
         "architecture": f"{facts.architecture} ({facts.model_type})",

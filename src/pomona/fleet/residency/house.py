@@ -152,7 +152,9 @@ class _Plumbing:
 
     def open(self, slot: Slot, plan: MemoryPlan) -> AbstractAsyncContextManager[Resident]:
         """Its engine, within `plan`."""
-        return open_resident(slot.model, replace(self._workshop, settings=self._settings_of(slot, plan.kv)))
+        return open_resident(
+            slot.model, replace(self._workshop, settings=self._settings_of(slot, plan.kv), adapter_of=self.directory.adapter_of)
+        )
 
     async def words(self, name: str) -> ModelTokenization:
         """How a model reads and writes, whether or not it is loaded."""

@@ -7,6 +7,7 @@ from pomona.fleet.residency.memory.guard import MemoryGuard
 from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
+from pomona.models.catalog import CatalogEntry
 from pomona.models.references import ResolvedModel
 from pomona.pictures.sight import takes_pictures
 
@@ -45,6 +46,8 @@ class Reports:
         for entry in self._directory.entries():
             if entry.path is None or entry.kind is None:
                 found[entry.id] = ModelStatus(id=entry.id, source="folder", path="", state="failed", problem=entry.problem)
+            elif entry.base is not None:
+                found[entry.id] = self._of_adapter(entry)
             elif str(entry.path) not in found:
                 model = ResolvedModel(id=entry.alias_of or entry.id, path=entry.path, kind=entry.kind, reference=entry.alias_of or entry.id)
                 found[str(entry.path)] = self.of(model, problem=entry.problem)
@@ -56,6 +59,13 @@ class Reports:
         """The status of one model; `problem` is what its files are known to suffer from."""
         slot = next((each for each in self._pool.slots if each.model.path == model.path), None) or self._means.enrol(model)
         return self._status(slot, problem=problem)
+
+    def _of_adapter(self, entry: CatalogEntry) -> ModelStatus:
+        """An adapter is as much in memory as its model."""
+        slot = next((each for each in self._pool.slots if each.model.path == entry.path), None)
+        state = "failed" if entry.problem else slot.state if slot else "unloaded"
+        path = str(entry.adapter.path) if entry.adapter else ""
+        return ModelStatus(id=entry.id, source="adapter", path=path, state=state, parent=entry.base, problem=entry.problem)
 
     def _status(self, slot: Slot, *, problem: str | None = None) -> ModelStatus:
         stay, model = slot.stay, slot.model

@@ -31,20 +31,21 @@ def place(adapter: AdapterFacts, sites: Mapping[str, Site], model: str) -> dict[
 
     Raises AdapterUnusable naming the tensor, the file and `model`, which is what messages call it.
     """
-    tails = _by_tail(sites)
+    tails = index_by_tail(sites)
     placed: dict[str, tuple[Part, ...]] = {}
     for part in adapter.parts:
-        name = _locate(part.module, sites, tails)
+        name = locate(part.module, sites, tails)
         if name is None:
             _refuse_unknown(adapter, part, sites, model)
-        _check(adapter, part, name, sites[name], model)
+        check_part(adapter, part, name, sites[name], model)
         if name in placed and part.expert is None:
             raise AdapterUnusable(f"The adapter file {str(adapter.weights)!r} changes the layer {name!r} of {model} twice.")
         placed[name] = (*placed.get(name, ()), part)
     return placed
 
 
-def _by_tail(sites: Iterable[str]) -> dict[str, list[str]]:
+def index_by_tail(sites: Iterable[str]) -> dict[str, list[str]]:
+    """Names of layers by what counts of them."""
     tails: dict[str, list[str]] = {}
     for name in sites:
         tails.setdefault(_tail(name), []).append(name)
@@ -57,7 +58,8 @@ def _tail(name: str) -> str:
     return match["tail"] if match else name.rpartition(".")[2]
 
 
-def _locate(module: str, sites: Mapping[str, Site], tails: Mapping[str, list[str]]) -> str | None:
+def locate(module: str, sites: Mapping[str, Site], tails: Mapping[str, list[str]]) -> str | None:
+    """The layer in `sites` that an adapter calls `module`; None where there is none, or more than one."""
     if module in sites:
         return module
     named_alike = tails.get(_tail(module), [])
@@ -66,7 +68,8 @@ def _locate(module: str, sites: Mapping[str, Site], tails: Mapping[str, list[str
     return named_alike[0] if len(named_alike) == 1 else None
 
 
-def _check(adapter: AdapterFacts, part: Part, name: str, site: Site, model: str) -> None:
+def check_part(adapter: AdapterFacts, part: Part, name: str, site: Site, model: str) -> None:
+    """Raise AdapterUnusable unless `part` is of the sizes of the layer `name`."""
     wrong = None
     if part.kind not in {None, site.kind} or (part.kind is None and site.kind == "experts"):
         wrong = f"is for a layer of kind {part.kind or 'linear'!r}, and {name!r} of {model} is of kind {site.kind!r}"
