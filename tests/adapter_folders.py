@@ -62,9 +62,11 @@ def write_peft(folder: Path, model: nn.Module, *, keys: Sequence[str] = ATTENTIO
 
 def fuse(model: nn.Module, folder: Path) -> nn.Module:
     """`model` with mlx-lm's adapter in `folder` fused into its weights, as `mlx_lm.fuse --de-quantize` does."""
-    tuner, trees = cast("Any", importlib.import_module("mlx_lm.tuner.utils")), cast("Any", importlib.import_module("mlx.utils"))
+    tuner: Any = importlib.import_module("mlx_lm.tuner.utils")
+    trees: Any = importlib.import_module("mlx.utils")
     tuner.load_adapters(model, str(folder))
-    fused = [(name, cast("Any", m).fuse(dequantize=True)) for name, m in cast("Any", model.named_modules()) if hasattr(m, "fuse")]
+    modules = cast("list[tuple[str, Any]]", model.named_modules())
+    fused = [(name, module.fuse(dequantize=True)) for name, module in modules if hasattr(module, "fuse")]
     model.update_modules(trees.tree_unflatten(fused))
     model.eval()
     return model

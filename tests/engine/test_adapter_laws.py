@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +40,7 @@ def rows(draw: st.DrawFn) -> list[tuple[int, Prompt]]:
     made: list[tuple[int, Prompt]] = []
     for index in range(draw(st.integers(2, 6))):
         shared, own = draw(st.sampled_from([0, 5, PAGE, 3 * PAGE, 70])), draw(st.lists(st.integers(0, 100), min_size=1, max_size=6))
-        sampling = draw(st.sampled_from([{}, {"temperature": 0.9, "seed": index}]))
+        sampling: dict[str, Any] = draw(st.sampled_from([{}, {"temperature": 0.9, "seed": index}]))
         prompt = make_prompt(str(index), STEM[:shared] + own, max_tokens=draw(st.integers(1, 10)), **sampling)
         made.append((draw(st.integers(0, 3)), prompt))
     return made

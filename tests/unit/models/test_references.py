@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pomona.core.errors import ConfigurationError, InvalidRequest, ModelNotFound, UnsupportedField
+from pomona.core.errors import ConfigurationError, InvalidRequest, ModelNotFound
 from pomona.core.settings import ModelsSettings
 from pomona.models.references import ModelRef, bundled_folder, resolve
 from tests.unit.models.folders import STORIES, copy_stories, hub_snapshot
@@ -96,11 +96,6 @@ def test_alias_may_stand_for_the_bundled_name(cache: Path) -> None:
 def test_aliases_in_a_circle_are_shown(cache: Path) -> None:
     with pytest.raises(ConfigurationError, match="a -> b -> c -> a"):
         resolve("a", ModelsSettings(aliases={"a": "b", "b": "c", "c": "a"}), hub_cache=cache)
-
-
-def test_adapters_are_reserved(cache: Path) -> None:
-    with pytest.raises(UnsupportedField, match="'legal'"):
-        resolve("pomona-tiny+legal", ModelsSettings(), hub_cache=cache)
 
 
 @pytest.mark.parametrize(

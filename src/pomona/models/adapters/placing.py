@@ -89,7 +89,7 @@ def check_part(adapter: AdapterFacts, part: Part, name: str, site: Site, model: 
 
 def _refuse_unknown(adapter: AdapterFacts, part: Part, sites: Mapping[str, Site], model: str) -> NoReturn:
     last = part.module.rpartition(".")[2]
-    alike = [name for name in sites if name.rpartition(".")[2] == last]
+    alike = sorted((name for name in sites if name.rpartition(".")[2] == last), key=lambda name: (len(name), name))
     known = sorted({name.rpartition(".")[2] for name in sites})
     shown = f"It has {', '.join(repr(name) for name in alike[:SHOWN])}" if alike else f"Its layers are called {', '.join(known)}"
     raise AdapterUnusable(
