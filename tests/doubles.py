@@ -1,6 +1,7 @@
 """Stand-ins that keep the protocols of `pomona.core.ports`: they really run, only their answers are written down."""
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -10,6 +11,7 @@ from pomona.core.events import ErrorOccurred, EventBus, ModelLoaded, ModelUnload
 from pomona.core.generation import Finished, FinishReason, GenerateEvent, GenerateRequest, Started, TextDelta, TokenText, Usage
 from pomona.core.ports import RenderedPrompt
 from pomona.core.status import EngineReport, MemoryPlan, MemoryReport, ModelCard, ModelStatus, UnloadReport
+from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest
 
 Script = Sequence[GenerateEvent | asyncio.Event | Exception]
 """What a generator does for one request: yield events, wait for asyncio events, raise errors."""
@@ -116,6 +118,62 @@ class FixedTokenization:
 
     def _id(self, word: str) -> int:
         return self.known.get(word, len(word))
+
+
+@dataclass(slots=True)
+class LengthEmbedder:
+    """An Embedder of three dimensions whose vectors tell how long their texts are, and how many inputs there were.
+
+    It waits for `hold` where there is one, and raises `error` where there is one; `seen` are the requests, `cut` the ids of those that
+    were cancelled.
+    """
+
+    seen: list[EmbedRequest] = field(default_factory=list[EmbedRequest])
+    cut: list[str] = field(default_factory=list[str])
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event | None = None
+    error: PomonaError | None = None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.seen.clear()
+        self.cut.clear()
+        self.hold = self.error = None
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """(length, number of inputs, 0.5) for each input; a token per word or id."""
+        self.seen.append(request)
+        self.begun.set()
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cut.append(request.id)
+            raise
+        finally:
+            self.ended.set()
+        if self.error is not None:
+            raise self.error
+        rows = [struct.pack("<3f", len(each), len(request.inputs), 0.5) for each in request.inputs]
+        tokens = sum(len(each.split()) if isinstance(each, str) else len(each) for each in request.inputs)
+        return Embeddings(data=b"".join(rows), dimensions=3, prompt_tokens=tokens)
+
+
+@dataclass(slots=True)
+class SharedWords:
+    """A Reranker whose scores are the share of the query's words that a document has."""
+
+    seen: list[RerankRequest] = field(default_factory=list[RerankRequest])
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """One score per document; a token per word."""
+        self.seen.append(request)
+        wanted = set(request.query.split())
+        scores = tuple(len(wanted & set(each.split())) / len(wanted) for each in request.documents)
+        tokens = sum(len(request.query.split()) + len(each.split()) for each in request.documents)
+        return Ranking(scores=scores, prompt_tokens=tokens)
 
 
 @dataclass(slots=True)

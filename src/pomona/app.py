@@ -179,6 +179,8 @@ class App:
                 directory=house.directory,
                 status=house.status,
                 tokenization=house.tokenization,
+                embedder=house.embedder,
+                reranker=house.reranker,
                 residents=house.residents,
             )
             management = Management(residency=house.residency, residents=house.residents, events=house.events, hub=hub)

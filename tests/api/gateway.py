@@ -24,14 +24,17 @@ from tests.doubles import (
     FixedDirectory,
     FixedStatus,
     FixedTokenization,
+    LengthEmbedder,
     ScriptedGenerator,
     ScriptedResidents,
+    SharedWords,
     answer,
     model_status,
 )
 
 T = TypeVar("T")
 MODEL = "acme/tiny-chat"
+EMBEDDER, RERANKER = "acme/tiny-embed", "acme/tiny-rerank"
 READY = EngineReport(
     model=MODEL,
     state="ready",
@@ -51,6 +54,11 @@ STATUSES = [
     model_status("acme/reader", task="embed", registered_by="hub-app"),
     model_status(f"{MODEL}+poet", source="adapter", parent=MODEL, vision=True),
 ]
+VECTOR_CARDS = [
+    ModelCard(id=EMBEDDER, created=1_700_000_002, owned_by="acme", max_context=256, task="embed"),
+    ModelCard(id=RERANKER, created=1_700_000_003, owned_by="acme", max_context=512, task="rerank"),
+]
+"""For tests that add them to the directory."""
 
 
 def settings_with(**server: object) -> Settings:
@@ -70,6 +78,8 @@ class Gateway:
     tokenization: FixedTokenization = field(default_factory=FixedTokenization)
     status: FixedStatus = field(default_factory=lambda: FixedStatus((READY,)))
     residents: ScriptedResidents = field(default_factory=lambda: ScriptedResidents(list(STATUSES)))
+    embedder: LengthEmbedder = field(default_factory=LengthEmbedder)
+    reranker: SharedWords = field(default_factory=SharedWords)
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
     keys: Keys = field(default_factory=KeyRing)
@@ -98,6 +108,8 @@ class Gateway:
             directory=self.directory,
             status=self.status,
             tokenization=self.tokenization,
+            embedder=self.embedder,
+            reranker=self.reranker,
             residents=self.residents,
         )
 
@@ -119,6 +131,8 @@ class Gateway:
         self.status.reports = (READY,)
         self.residents.reset(STATUSES)
         self.tokenization.known = {}
+        self.embedder.reset()
+        self.reranker.seen.clear()
         self.directory.cards, self.directory.stands_in = list(CARDS), ""
 
     def call(self, work: Coroutine[object, object, T]) -> T:

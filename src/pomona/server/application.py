@@ -48,6 +48,7 @@ from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
+from pomona.server.vectors.routes import vector_routes
 
 NO_KEYS = KeyRing()
 _DESK_ROUTES = (
@@ -91,6 +92,8 @@ def create_public_app(
         app.include_router(routes)
     for routes in (response_routes(services), decision_routes(services), token_routes(services)):
         app.include_router(routes)
+    if backend.embedder and backend.reranker:
+        app.include_router(vector_routes(services, backend.embedder, backend.reranker))
     app.include_router(probe_routes(backend.status, drain, settings.fleet.hang_seconds))
     return app
 
@@ -167,5 +170,6 @@ def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
 
 def _describe(app: FastAPI, rules: Rules, directory: ModelDirectory | None = None) -> dict[str, Any]:
     """The OpenAPI document as it is now: keys and models come and go."""
-    models = directory.models() if directory else ()
-    return document_of(app, model=models[0].id if models else "model", locked=rules.keys.exist, open_paths=rules.open_paths)
+    cards = directory.models() if directory else ()
+    models = {card.task: card.id for card in reversed(cards)}
+    return document_of(app, models=models, locked=rules.keys.exist, open_paths=rules.open_paths)

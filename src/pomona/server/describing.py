@@ -100,7 +100,8 @@ def described(
 
     `body` is what it reads, `answer` what it says (any JSON object where none is given),
     `streams` that it can also say it as server-sent events; `errors` are the statuses it has beyond those that every route has,
-    `shapes` the words in which its errors may be told, `example` is a body that works once `document_of` has put in a model's name.
+    `shapes` the words in which its errors may be told, `example` is a body that works once `document_of` has put in the
+    name of a model whose task is what its `model` says; empty: one that writes text.
     """
     schemas: dict[str, Any] = {}
     schema = {"type": "object"} if answer is None else _reference(answer, schemas, "serialization")
@@ -140,10 +141,10 @@ def only_events(operation: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
-def document_of(app: FastAPI, *, model: str, locked: bool, open_paths: Set[str]) -> dict[str, Any]:
+def document_of(app: FastAPI, *, models: Mapping[str, str], locked: bool, open_paths: Set[str]) -> dict[str, Any]:
     """The OpenAPI document of `app`, with the schemas of its descriptions in their place.
 
-    Examples name `model`. A `locked` server wants an API key except for `open_paths`; else one may be sent, and does nothing.
+    Examples name one of `models`, by task. A `locked` server wants an API key except for `open_paths`; else keys do nothing.
     """
     document = copy.deepcopy(get_openapi(title=app.title, version=app.version, routes=app.routes))
     components: dict[str, Any] = document.setdefault("components", {})
@@ -154,16 +155,17 @@ def document_of(app: FastAPI, *, model: str, locked: bool, open_paths: Set[str])
             schemas.update(operation.pop(_SCHEMAS, {}))
             operation["responses"].pop("422", None)  # FastAPI's own shape of errors in queries; here they are 400s like all others
             operation["security"] = [] if path in open_paths else [*([] if locked else [{}]), *_SECURITY]
-            _name_model(operation, model)
+            _name_model(operation, models)
     for name in _FASTAPIS_OWN:
         schemas.pop(name, None)
     return document
 
 
-def _name_model(operation: Mapping[str, Any], model: str) -> None:
+def _name_model(operation: Mapping[str, Any], models: Mapping[str, str]) -> None:
     for content in operation.get("requestBody", {}).get("content", {}).values():
         if "model" in content.get("example", {}):
-            content["example"] = {**content["example"], "model": model}
+            task = content["example"]["model"] or "generate"
+            content["example"] = {**content["example"], "model": models.get(task, "model")}
 
 
 def _reference(kind: type[BaseModel], schemas: dict[str, Any], mode: Literal["validation", "serialization"]) -> dict[str, str]:

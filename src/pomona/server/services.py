@@ -6,12 +6,14 @@ from pomona.control.stack import Control
 from pomona.core.events import EventBus
 from pomona.core.ports import (
     Aliases,
+    Embedder,
     EngineStatus,
     Generator,
     Hub,
     ModelDirectory,
     Pulls,
     Registry,
+    Reranker,
     Residency,
     ResidencyStatus,
     Scanner,
@@ -30,6 +32,9 @@ class Backend:
     directory: ModelDirectory
     status: EngineStatus
     tokenization: Tokenization
+    embedder: Embedder | None = None
+    """Without it and `reranker` there are no routes for vectors."""
+    reranker: Reranker | None = None
     residents: ResidencyStatus | None = None
     """Whose memory responses tell of; None where memory is nobody's business, as in tests of one API."""
 

@@ -21,6 +21,7 @@ from pomona.server.describing import described
 from pomona.server.drain import attend
 from pomona.server.services import Services
 from pomona.server.sse import EventStream
+from pomona.server.tasks import find_for
 
 ENDPOINT = "messages"
 EXAMPLE = {"model": "", "messages": [{"role": "user", "content": "Say hello."}]}
@@ -56,7 +57,7 @@ class _Messages:
         call_id = f"msg_{uuid.uuid4().hex}"
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, MessagesRequest)
-            card = services.directory.find(body.model)
+            card = find_for(services.directory, body.model, "generate")
             call = self._in_session(decode_messages(body, call_id, card, strip_attribution=self._strip), body, request)
             call, _ = await apply_edits(call, services.tokenization)
         return await self._answer(call, request)
@@ -65,7 +66,7 @@ class _Messages:
         """What the prompt comes to, and what it came to before edits."""
         count_request(self._services, request)
         body = await read_body(request, CountTokensRequest)
-        card = self._services.directory.find(body.model)
+        card = find_for(self._services.directory, body.model, "generate")
         call = decode_count(body, "count", card, strip_attribution=self._strip)
         call, before = await apply_edits(call, self._services.tokenization)
         tokens = await count(call.request, self._services.tokenization)

@@ -16,8 +16,8 @@ from pomona.server.services import Services
 
 
 class Model(WireBody):
-    """OpenAI's fields, and three of ours: the longest context in tokens, null until it is known, whether the model is loaded, and whether
-    it takes pictures.
+    """OpenAI's fields, and four of ours: the longest context in tokens if it is known, whether the model is loaded, whether it takes
+    pictures, and what it does.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Model(WireBody):
     max_context: int | None
     loaded: bool
     vision: bool
+    task: Literal["generate", "embed", "rerank"]
 
 
 class ModelList(WireBody):
@@ -72,4 +73,5 @@ def _document(card: ModelCard) -> dict[str, object]:
         "max_context": card.max_context,
         "loaded": card.loaded,
         "vision": card.vision,
+        "task": card.task,
     }

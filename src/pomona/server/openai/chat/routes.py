@@ -17,6 +17,7 @@ from pomona.server.openai.chat.store import ChatStore
 from pomona.server.openai.chat.stored import PATH, kept_of, stored_routes
 from pomona.server.openai.wire import ChatCompletion, ChatCompletionRequest
 from pomona.server.services import Services
+from pomona.server.tasks import find_for
 
 ENDPOINT = "chat.completions"
 FORM = Form(whole="chat.completion", chunk="chat.completion.chunk", chunks=ChatChunks, choices=ChatChoices)
@@ -33,7 +34,7 @@ def chat_routes(services: Services) -> APIRouter:
         call_id = new_id("chatcmpl")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, ChatCompletionRequest)
-            card = services.directory.find(body.model)
+            card = find_for(services.directory, body.model, "generate")
             call = decode_chat(body, call_id, card)
 
         def keep(document: Document) -> None:

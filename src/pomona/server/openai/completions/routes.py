@@ -17,6 +17,7 @@ from pomona.server.openai.completions.chunks import CompletionChunks
 from pomona.server.openai.completions.decode import decode_completion
 from pomona.server.openai.wire import Completion, CompletionRequest
 from pomona.server.services import Services
+from pomona.server.tasks import find_for
 
 ENDPOINT = "completions"
 FORM = Form(whole="text_completion", chunk="text_completion", chunks=CompletionChunks, choices=CompletionChoices)
@@ -31,7 +32,7 @@ def completion_routes(services: Services) -> APIRouter:
         call_id = new_id("cmpl")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, CompletionRequest)
-            card = services.directory.find(body.model)
+            card = find_for(services.directory, body.model, "generate")
             call = decode_completion(body, call_id, card)
             if body.echo:
                 call = replace(call, echoes=await echoes_of(call, services.tokenization))

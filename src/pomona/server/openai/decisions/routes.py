@@ -21,6 +21,7 @@ from pomona.server.openai.decisions.labels import Labels, find_labels
 from pomona.server.openai.decisions.reading import input_text, instructions_of, options_of
 from pomona.server.openai.decisions.wire import Decision, DecisionRequest, Question
 from pomona.server.services import Services
+from pomona.server.tasks import find_for
 
 ENDPOINT = "decisions"
 BATCH = 32
@@ -41,7 +42,7 @@ def decision_routes(services: Services) -> APIRouter:
         call_id = new_id("decision")
         with services.recorder.refusals(ENDPOINT, call_id):
             body = await read_body(request, DecisionRequest)
-            model = services.directory.find(body.model).id
+            model = find_for(services.directory, body.model, "generate").id
             judged = input_text(body)
             questions = [(instructions_of(each, index), options_of(each, index)) for index, each in enumerate(body.questions)]
             if model not in known:

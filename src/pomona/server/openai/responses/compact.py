@@ -26,6 +26,7 @@ from pomona.server.openai.responses.store import ResponseStore
 from pomona.server.openai.responses.wire import CompactionItem, CompactRequest, InputTokensRequest
 from pomona.server.openai.responses.writing.document import usage_of
 from pomona.server.services import Services
+from pomona.server.tasks import find_for
 
 _SUMMARY_SHARE = 4  # a summary may take a quarter of what it stands for
 _LEAST_SUMMARY_TOKENS = 64
@@ -44,7 +45,7 @@ class Measuring:
         with self._services.recorder.refusals("responses.input_tokens", "-"):
             count_request(self._services, request)
             body = await read_body(request, InputTokensRequest)
-            card = self._services.directory.find(body.model) if body.model else self._services.directory.models()[0]
+            card = find_for(self._services.directory, body.model, "generate") if body.model else self._services.directory.models()[0]
             caller = caller_of(request.scope).id
             asked, _ = decode_context(body, context_of(body, self._store, caller), card, fresh_id("resp"), caller)
             count = await self._count(asked)
@@ -55,7 +56,7 @@ class Measuring:
         endpoint, response_id = "responses.compact", fresh_id("resp")
         with self._services.recorder.refusals(endpoint, response_id):
             body = await read_body(request, CompactRequest)
-            card = self._services.directory.find(body.model)
+            card = find_for(self._services.directory, body.model, "generate")
             caller = caller_of(request.scope).id
             context = context_of(body, self._store, caller)
             asked, _ = decode_context(body, context, card, response_id, caller)

@@ -22,6 +22,7 @@ from pomona.server.openai.responses.store import ResponseStore
 from pomona.server.openai.responses.wire import ResponseRequest
 from pomona.server.services import Services
 from pomona.server.sse import EventStream, StreamStyle
+from pomona.server.tasks import find_for
 
 ENDPOINT = "responses"
 KEEPALIVE = b": keepalive\n\n"
@@ -59,7 +60,7 @@ class Creation:
 
     async def _read(self, request: Request, response_id: str) -> Call:
         body = await read_body(request, ResponseRequest)
-        card = self._services.directory.find(body.model)
+        card = find_for(self._services.directory, body.model, "generate")
         caller = caller_of(request.scope).id
         call = decode(body, context_of(body, self._store, caller), card, response_id, caller)
         if body.truncation == "auto" or call.compacts:
