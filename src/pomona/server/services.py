@@ -1,8 +1,9 @@
-"""What every HTTP resource works with."""
+"""What every HTTP resource works with, and the right kind of model for it."""
 
 from dataclasses import dataclass
 
 from pomona.control.stack import Control
+from pomona.core.errors import UnsupportedField
 from pomona.core.events import EventBus
 from pomona.core.ports import (
     Aliases,
@@ -20,8 +21,13 @@ from pomona.core.ports import (
     Tokenization,
 )
 from pomona.core.settings import Settings
+from pomona.core.status import ModelCard, Task
 from pomona.server.drain import Drain
 from pomona.server.recording import Recorder
+
+_DOES: dict[Task, str] = {"generate": "writes text", "embed": "makes embeddings", "rerank": "ranks documents"}
+_WANTED: dict[Task, str] = {"generate": "an answer in text", "embed": "embeddings", "rerank": "a ranking"}
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +80,13 @@ class Services:
     drain: Drain
     control: Control
     """What every answer has to pass; `answering.begin` sees to it."""
+
+
+def find_for(directory: ModelDirectory, name: str, task: Task) -> ModelCard:
+    """The card of `name`. Raises ModelNotFound, and UnsupportedField naming others where its task is another."""
+    card = directory.find(name)
+    if card.task == task:
+        return card
+    able = [each.id for each in directory.models() if each.task == task]
+    others = f"Models here that can: {', '.join(map(repr, able[:_SHOWN]))}." if able else "No model here can; `pomona pull` gets one."
+    raise UnsupportedField(f"The model {name!r} {_DOES[card.task]}; this asks for {_WANTED[task]}. {others}", param="model")

@@ -19,9 +19,8 @@ from pomona.server.anthropic.wire import CountTokensRequest, MessagesRequest
 from pomona.server.bodies import read_body
 from pomona.server.describing import described
 from pomona.server.drain import attend
-from pomona.server.services import Services
+from pomona.server.services import Services, find_for
 from pomona.server.sse import EventStream
-from pomona.server.tasks import find_for
 
 ENDPOINT = "messages"
 EXAMPLE = {"model": "", "messages": [{"role": "user", "content": "Say hello."}]}

@@ -16,8 +16,7 @@ from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest
 from pomona.server.bodies import read_body
 from pomona.server.describing import described
 from pomona.server.openai.call import new_id
-from pomona.server.services import Services
-from pomona.server.tasks import find_for
+from pomona.server.services import Services, find_for
 from pomona.server.vectors.answers import embeddings_document, rerank_document
 from pomona.server.vectors.calling import call
 from pomona.server.vectors.wire import EmbeddingList, EmbeddingRequest, RerankBody, Reranked

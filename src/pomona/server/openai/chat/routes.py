@@ -16,8 +16,7 @@ from pomona.server.openai.chat.decode import decode_chat
 from pomona.server.openai.chat.store import ChatStore
 from pomona.server.openai.chat.stored import PATH, kept_of, stored_routes
 from pomona.server.openai.wire import ChatCompletion, ChatCompletionRequest
-from pomona.server.services import Services
-from pomona.server.tasks import find_for
+from pomona.server.services import Services, find_for
 
 ENDPOINT = "chat.completions"
 FORM = Form(whole="chat.completion", chunk="chat.completion.chunk", chunks=ChatChunks, choices=ChatChoices)

@@ -16,8 +16,7 @@ from pomona.server.openai.completions.choices import CompletionChoices
 from pomona.server.openai.completions.chunks import CompletionChunks
 from pomona.server.openai.completions.decode import decode_completion
 from pomona.server.openai.wire import Completion, CompletionRequest
-from pomona.server.services import Services
-from pomona.server.tasks import find_for
+from pomona.server.services import Services, find_for
 
 ENDPOINT = "completions"
 FORM = Form(whole="text_completion", chunk="text_completion", chunks=CompletionChunks, choices=CompletionChoices)

@@ -20,8 +20,7 @@ from pomona.server.openai.decisions.asking import Ask, Plan, certainty, combine,
 from pomona.server.openai.decisions.labels import Labels, find_labels
 from pomona.server.openai.decisions.reading import input_text, instructions_of, options_of
 from pomona.server.openai.decisions.wire import Decision, DecisionRequest, Question
-from pomona.server.services import Services
-from pomona.server.tasks import find_for
+from pomona.server.services import Services, find_for
 
 ENDPOINT = "decisions"
 BATCH = 32

@@ -25,8 +25,7 @@ from pomona.server.openai.responses.reading.items import messages_of
 from pomona.server.openai.responses.store import ResponseStore
 from pomona.server.openai.responses.wire import CompactionItem, CompactRequest, InputTokensRequest
 from pomona.server.openai.responses.writing.document import usage_of
-from pomona.server.services import Services
-from pomona.server.tasks import find_for
+from pomona.server.services import Services, find_for
 
 _SUMMARY_SHARE = 4  # a summary may take a quarter of what it stands for
 _LEAST_SUMMARY_TOKENS = 64

@@ -20,9 +20,8 @@ from pomona.server.openai.responses.reading.context import context_of
 from pomona.server.openai.responses.reading.fitting import fit
 from pomona.server.openai.responses.store import ResponseStore
 from pomona.server.openai.responses.wire import ResponseRequest
-from pomona.server.services import Services
+from pomona.server.services import Services, find_for
 from pomona.server.sse import EventStream, StreamStyle
-from pomona.server.tasks import find_for
 
 ENDPOINT = "responses"
 KEEPALIVE = b": keepalive\n\n"
