@@ -189,8 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
         if len(content) < LARGE:
             self._content(content, path, {**headers, "etag": f'"{_git_oid(content)}"'})
             return
+        # another host than the hub's, as with the real one
         linked = {"x-linked-etag": f'"{hashlib.sha256(content).hexdigest()}"', "x-linked-size": str(len(content))}
-        self._send(302, b"", {**headers, **linked, "location": f"{self.hub.url}/cdn/{name}/{path}"})
+        self._send(302, b"", {**headers, **linked, "location": f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{name}/{path}"})
 
     def _content(self, whole: bytes, name: str, headers: dict[str, str]) -> None:
         content = self.hub.damaged(name, whole) if self.command == "GET" else whole

@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import scan_cache_dir
+from huggingface_hub import HFCacheInfo, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from pomona.core.errors import Conflict, ModelNotFound
@@ -87,7 +87,7 @@ class Remover:
         commit = _commit_of(storage, reference.revision)
         if commit is None:
             raise ModelNotFound(f"{reference.name!r} is here, but not at revision {reference.revision!r}.", param="model")
-        freed = scan_cache_dir(self.hub_cache or cache_folder()).delete_revisions(commit).expected_freed_size
+        freed = _held(cache_folder(self.hub_cache), storage).delete_revisions(commit).expected_freed_size
         return Removal(name=name, kind="hub", path=storage / "snapshots" / commit, freed_bytes=int(freed), revision=commit)
 
     def _remove_cached(self, removal: Removal) -> None:
@@ -96,7 +96,7 @@ class Remover:
         storage = removal.path if removal.revision is None else removal.path.parents[1]
         commits = [removal.revision] if removal.revision else [path.name for path in storage.glob("snapshots/*")]
         try:
-            scan_cache_dir(cache).delete_revisions(*commits).execute()
+            _held(cache, storage).delete_revisions(*commits).execute()
         except CacheNotFound:
             return
         if removal.revision is None:
@@ -104,6 +104,12 @@ class Remover:
             shutil.rmtree(cache / ".locks" / storage.name, ignore_errors=True)
         else:
             (storage / "trees" / f"{removal.revision}.json").unlink(missing_ok=True)
+
+
+def _held(cache: Path, storage: Path) -> HFCacheInfo:
+    """What the library knows of this repository alone: copies of a repository have the same commits, and it would take those of all."""
+    found = scan_cache_dir(cache)
+    return replace(found, repos=frozenset(repo for repo in found.repos if repo.repo_path.resolve() == storage.resolve()))
 
 
 def _commit_of(storage: Path, revision: str) -> str | None:

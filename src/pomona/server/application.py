@@ -26,6 +26,7 @@ from pomona.server.admin.desk import Desk
 from pomona.server.admin.events import event_routes
 from pomona.server.admin.figures import figure_routes
 from pomona.server.admin.gauges import count_events
+from pomona.server.admin.hub import hub_routes
 from pomona.server.admin.memory import memory_routes
 from pomona.server.admin.models.capabilities import capability_routes
 from pomona.server.admin.models.listing import listing_routes
@@ -33,6 +34,7 @@ from pomona.server.admin.models.loading import loading_routes
 from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.overview import overview_routes, plain_status_routes
 from pomona.server.admin.probes import probe_routes
+from pomona.server.admin.registry import registry_routes
 from pomona.server.admin.traffic import History, Traffic
 from pomona.server.answering import SightedTokenization
 from pomona.server.anthropic.messages import message_routes
@@ -123,6 +125,9 @@ def create_admin_app(
             app.include_router(routes(desk))
     else:
         app.include_router(plain_status_routes(backend, drain, settings.fleet.hang_seconds))
+    if management and management.hub:
+        app.include_router(hub_routes(management.hub, drain, settings.server.keepalive_seconds))
+        app.include_router(registry_routes(management.hub))  # last: one of its paths takes every name
     return app
 
 

@@ -103,7 +103,7 @@ _TABLE: Mapping[type[Exception], _Row] = {
     PomonaError: _Row(status=500, type="server_error", anthropic_type="api_error"),
     Exception: _Row(status=500, type="server_error", anthropic_type="api_error"),
 }
-_METHODS = ("GET", "HEAD", "POST", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
