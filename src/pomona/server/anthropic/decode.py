@@ -10,6 +10,7 @@ from pomona.server.anthropic.blocks import json_text
 from pomona.server.anthropic.conversation import messages_of, with_wish_for_summary
 from pomona.server.anthropic.tools import Member, changes_in, tools_of
 from pomona.server.anthropic.wire import CompactionBody, CountTokensRequest, Edit, MessagesRequest
+from pomona.server.keep_alive import keep_alive_seconds
 
 _TINY_TOP_P = 1e-6
 
@@ -50,6 +51,7 @@ def decode_messages(body: MessagesRequest, call_id: str, card: ModelCard, *, str
         clamp_max_tokens=True,
         stop=tuple(body.stop_sequences or ()),
         priority="high" if counted.fast else "normal",
+        keep_alive_seconds=keep_alive_seconds(body.keep_alive),
     )
     call = replace(
         counted,

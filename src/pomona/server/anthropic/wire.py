@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from pomona.server.bodies import REFUSED, WireBody, needs, rules, where
+from pomona.server.keep_alive import KeepAlive
 
 MAX_MESSAGES = 100_000
 MAX_STOPS = 8191
@@ -388,5 +389,6 @@ class MessagesRequest(CountTokensRequest):
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, lt=2**31, description="Keep the k most likely tokens; 0 and -1 keep all.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Extension: the same seed and prompt give the same text.")
+    keep_alive: KeepAlive = None
     diagnostics: DiagnosticsBody | None = None
     compaction: CompactionBody | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import GenerateRequest, Priority, SamplingParams
+from pomona.server.keep_alive import keep_alive_seconds
 from pomona.server.openai.wire import MAX_CHOICES, SamplingBody
 
 _TINY_TOP_P = 1e-6
@@ -58,7 +59,8 @@ def call_of(body: SamplingBody, call_id: str, requests: tuple[GenerateRequest, .
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options is only allowed where stream is true. Leave it out, or set stream.", param="stream_options")
     tier, priority = _TIERS.get(body.service_tier or "", ("default" if body.service_tier else None, "normal"))
-    asked_for = tuple(replace(each, priority=priority, session=body.prompt_cache_key or "") for each in requests)
+    session, stay = body.prompt_cache_key or "", keep_alive_seconds(body.keep_alive)
+    asked_for = tuple(replace(each, priority=priority, session=session, keep_alive_seconds=stay) for each in requests)
     return Call(
         id=call_id,
         created=int(time.time()),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from pomona.server.bodies import REFUSED, Schema, WireBody, given, needs, rules, unless, where
+from pomona.server.keep_alive import KeepAlive
 
 MAX_CHOICES = 128
 MAX_STOPS = 16
@@ -217,6 +218,7 @@ class SamplingBody(WireBody):
     response_format: ResponseFormat | None = None
     service_tier: str | None = Field(None, description="`flex` waits behind others, `priority`, `scale` and `fast` go before them.")
     prompt_cache_key: str | None = Field(None, description="The conversation, for cache diagnostics.")
+    keep_alive: KeepAlive = None
     top_k: int | None = Field(None, ge=-1, description="Keep the k most likely tokens; 0 and -1 keep all.")
     min_p: float | None = Field(None, ge=0, le=1, description="Drop tokens less likely than this share of the most likely one.")
     repetition_penalty: float | None = Field(None, gt=0, le=10, description="Above 1 discourages what was already said.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
 from pomona.server.bodies import REFUSED, Schema, WireBody, given, needs, rules, where
+from pomona.server.keep_alive import KeepAlive
 
 MAX_ITEMS = 20_000
 JsonObject = dict[str, Any]
@@ -423,6 +424,7 @@ class ResponseRequest(ContextBody):
     """The body of POST /v1/responses; `top_k` to `stop` are extensions."""
 
     model: NonEmpty
+    keep_alive: KeepAlive = None
     stream: bool | None = None
     background: bool | None = None
     store: bool | None = None

@@ -10,6 +10,7 @@ from pomona.core.errors import InvalidRequest
 from pomona.core.generation import GenerateRequest, OutputFormat, Priority, ReasoningOptions, SamplingParams, ToolChoice
 from pomona.core.messages import Message, TextPart
 from pomona.core.status import ModelCard
+from pomona.server.keep_alive import keep_alive_seconds
 from pomona.server.openai.responses.reading.context import Context, with_ids
 from pomona.server.openai.responses.reading.items import messages_of, tools_in, without_old_thoughts
 from pomona.server.openai.responses.reading.toolbox import Toolbox, choose, collect
@@ -81,6 +82,7 @@ def decode(body: ResponseRequest, context: Context, card: ModelCard, response_id
         sampling=_sampling(body, (body.top_logprobs or 0) if logprobs else None, card.sampling_defaults),
         max_tokens=1 if prewarm else body.max_output_tokens,
         stop=tuple(body.stop or ()),
+        keep_alive_seconds=keep_alive_seconds(body.keep_alive),
     )
     compacts = bool(context.items) and isinstance(context.items[-1], TriggerItem)
     if body.background and body.store is False:
