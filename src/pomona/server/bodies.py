@@ -6,10 +6,10 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -25,6 +25,10 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER, _UNIT = r"\d{1,18}(\.\d{1,18})?", "(ms|s|m|h|d)"
 SECONDS_PATTERN = rf"^-?({_NUMBER}|({_NUMBER}{_UNIT})+)$"
 """What text may look like, for schemas."""
+KeepAlive = Annotated[
+    Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(json_schema_extra={"pattern": SECONDS_PATTERN})] | None,
+    Field(description="Extension: how long the model stays loaded after this, in seconds or as `5m`; 0: not at all, -1: for ever."),
+]
 Schema = dict[str, Any]
 REFUSED: Schema = {"type": "null"}
 """What is published of a field that is known but can only be null here."""
@@ -117,6 +121,11 @@ def read_seconds(value: float | str, param: str) -> float:
     """A number of seconds, or text with units as Go and Ollama write it; negative ones too. Raises InvalidRequest naming `param`."""
     seconds = _seconds_of(value, param) if isinstance(value, str) else float(value)
     return min(max(seconds, -LONGEST_SECONDS), LONGEST_SECONDS)
+
+
+def keep_alive_seconds(keep_alive: float | str | None) -> float | None:
+    """A body's field `keep_alive` as a request has it. Raises InvalidRequest."""
+    return None if keep_alive is None else read_seconds(keep_alive, "keep_alive")
 
 
 def _seconds_of(text: str, param: str) -> float:

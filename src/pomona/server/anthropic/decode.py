@@ -10,7 +10,7 @@ from pomona.server.anthropic.blocks import json_text
 from pomona.server.anthropic.conversation import messages_of, with_wish_for_summary
 from pomona.server.anthropic.tools import Member, changes_in, tools_of
 from pomona.server.anthropic.wire import CompactionBody, CountTokensRequest, Edit, MessagesRequest
-from pomona.server.keep_alive import keep_alive_seconds
+from pomona.server.bodies import keep_alive_seconds
 
 _TINY_TOP_P = 1e-6
 

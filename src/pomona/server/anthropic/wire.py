@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from pomona.server.bodies import REFUSED, WireBody, needs, rules, where
-from pomona.server.keep_alive import KeepAlive
+from pomona.server.bodies import REFUSED, KeepAlive, WireBody, needs, rules, where
 
 MAX_MESSAGES = 100_000
 MAX_STOPS = 8191

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import GenerateRequest, Priority, SamplingParams
-from pomona.server.keep_alive import keep_alive_seconds
+from pomona.server.bodies import keep_alive_seconds
 from pomona.server.openai.wire import MAX_CHOICES, SamplingBody
 
 _TINY_TOP_P = 1e-6

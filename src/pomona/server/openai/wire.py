@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from pomona.server.bodies import REFUSED, Schema, WireBody, given, needs, rules, unless, where
-from pomona.server.keep_alive import KeepAlive
+from pomona.server.bodies import REFUSED, KeepAlive, Schema, WireBody, given, needs, rules, unless, where
 
 MAX_CHOICES = 128
 MAX_STOPS = 16

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, WithJsonSchema
 
-from pomona.server.bodies import REFUSED, Schema, WireBody, given, needs, rules, where
-from pomona.server.keep_alive import KeepAlive
+from pomona.server.bodies import REFUSED, KeepAlive, Schema, WireBody, given, needs, rules, where
 
 MAX_ITEMS = 20_000
 JsonObject = dict[str, Any]

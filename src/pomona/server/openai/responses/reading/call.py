@@ -10,7 +10,7 @@ from pomona.core.errors import InvalidRequest
 from pomona.core.generation import GenerateRequest, OutputFormat, Priority, ReasoningOptions, SamplingParams, ToolChoice
 from pomona.core.messages import Message, TextPart
 from pomona.core.status import ModelCard
-from pomona.server.keep_alive import keep_alive_seconds
+from pomona.server.bodies import keep_alive_seconds
 from pomona.server.openai.responses.reading.context import Context, with_ids
 from pomona.server.openai.responses.reading.items import messages_of, tools_in, without_old_thoughts
 from pomona.server.openai.responses.reading.toolbox import Toolbox, choose, collect
