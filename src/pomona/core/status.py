@@ -48,6 +48,12 @@ class EngineCounters:
     adapters: int = 0
     """LoRA adapters in memory."""
     adapter_bytes: int = 0
+    pictures_made: int = 0
+    """Pictures whose features were computed."""
+    pictures_spared: int = 0
+    """Times that features were at hand for a picture that was needed."""
+    picture_bytes: int = 0
+    """Features that are kept."""
     drafted_tokens: int = 0
     """Tokens that were guessed ahead."""
     accepted_tokens: int = 0
