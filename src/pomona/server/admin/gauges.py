@@ -32,6 +32,13 @@ class EngineGauges:
             (metrics.kv_bytes, lambda counters: counters.kv_bytes),
             (metrics.steps, lambda counters: counters.steps),
             (metrics.preemptions, lambda counters: counters.preemptions),
+            (metrics.adapters, lambda counters: counters.adapters),
+            (metrics.adapter_bytes, lambda counters: counters.adapter_bytes),
+            (metrics.picture_bytes, lambda counters: counters.picture_bytes),
+            (metrics.pictures_made, lambda counters: counters.pictures_made),
+            (metrics.pictures_spared, lambda counters: counters.pictures_spared),
+            (metrics.drafted_tokens, lambda counters: counters.drafted_tokens),
+            (metrics.accepted_tokens, lambda counters: counters.accepted_tokens),
         ]
 
     def refresh(self, status: EngineStatus) -> None:
