@@ -7,10 +7,10 @@ is instant. Start reading at `pomona.app`, or at `pomona.library` for `Engine`.
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["AsyncEngine", "Engine"]
+_LIBRARY = frozenset({"AsyncEngine", "Engine"})
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
+    if name in _LIBRARY:
         return getattr(importlib.import_module("pomona.library"), name)
     raise AttributeError(f"module 'pomona' has no attribute {name!r}")

@@ -1,14 +1,15 @@
 """The Python engine, as a program uses it."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
 
 from pomona import Engine
-from pomona.core.errors import Conflict, ModelNotFound, TimedOut, UnsupportedField
-from pomona.core.events import ModelLoaded, ModelUnloaded
+from pomona.core.errors import Cancelled, Conflict, ModelNotFound, TimedOut, UnsupportedField
+from pomona.core.events import GenerationCompleted, GenerationStarted, GenerationToken, ModelLoaded, ModelUnloaded
 from pomona.core.generation import Finished, Started, TextDelta
 from pomona.library import Answer, ValidationFailed
 from tests.library.conftest import SETTINGS
@@ -119,6 +120,19 @@ def test_an_answer_ends_in_time_or_not_at_all(engine: Engine) -> None:
     assert engine.stats().running == ()
 
 
+def test_a_request_is_cancelled_by_its_id(engine: Engine) -> None:
+    with engine.events() as events, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(engine.chat, "Count.", id="long", max_tokens=900, ignore_eos=True)
+        started = next(event for event in events if isinstance(event, GenerationStarted))
+        assert (started.request, engine.stats().running) == ("long", ("long",))
+
+        assert engine.cancel("long")
+
+        with pytest.raises(Cancelled, match="'long' was cancelled"):
+            answer.result(30)
+    assert not engine.cancel("long")
+
+
 def test_leaving_a_stream_ends_its_work(engine: Engine) -> None:
     events = engine.stream_chat("Count.", max_tokens=900, ignore_eos=True)
     next(events)
@@ -126,6 +140,18 @@ def test_leaving_a_stream_ends_its_work(engine: Engine) -> None:
 
     assert engine.stats().running == ()
     assert engine.chat("Hi", max_tokens=1).usage.completion_tokens == 1
+
+
+def test_events_tell_what_happens(engine: Engine) -> None:
+    with engine.events(tokens=True) as events:
+        answer = engine.chat("Hi", id="watched", max_tokens=5, **GREEDY)
+        seen = list(until(events, GenerationCompleted))
+
+    assert isinstance(seen[0], GenerationStarted)
+    assert "".join(event.text for event in seen if isinstance(event, GenerationToken)) == answer.text
+    done = seen[-1]
+    assert isinstance(done, GenerationCompleted)
+    assert (done.request, done.completion_tokens) == ("watched", answer.usage.completion_tokens)
 
 
 def test_models_are_loaded_unloaded_and_loaded_again(engine: Engine) -> None:
