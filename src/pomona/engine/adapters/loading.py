@@ -12,6 +12,9 @@ from pomona.engine.adapters.terms import Factors
 from pomona.models.adapters.facts import AdapterFacts, Part
 from pomona.models.adapters.placing import Site
 
+ROUNDING = 0.2
+"""How far a weight may be from the same one in another type, four bits included, as a share of its length."""
+
 
 def planned_bytes(placed: Mapping[str, tuple[Part, ...]], sites: Mapping[str, Site], dtype: mx.Dtype) -> int:
     """What `load_layers` will make."""
@@ -29,6 +32,7 @@ def load_layers(
     made: dict[str, Factors] = {}
     for name, parts in placed.items():
         _check_finite(facts, parts, tensors)
+        _check_copy(facts, parts[0], tensors, layers[name])
         factors = _stacked(parts, tensors, sites[name]) if sites[name].kind == "experts" else _factors(parts[0], tensors, layers[name])
         gain = None if factors.gain is None else factors.gain.astype(dtype)
         made[name] = Factors(factors.down.astype(dtype), factors.up.astype(dtype), gain, factors.untied)
@@ -50,6 +54,17 @@ def _check_finite(facts: AdapterFacts, parts: tuple[Part, ...], tensors: Mapping
                 f"The adapter file {str(facts.weights)!r} has values in {name!r} that are not finite (NaN or infinity): its training "
                 "went wrong. Take an earlier checkpoint."
             )
+
+
+def _check_copy(facts: AdapterFacts, part: Part, tensors: Mapping[str, mx.array], layer: nn.Module) -> None:
+    if part.copy is None:
+        return
+    there, brought = unpacked_weight(layer).astype(mx.float32), tensors[part.copy].astype(mx.float32)
+    if there.shape != brought.shape or float(mx.linalg.norm(there - brought)) > ROUNDING * float(mx.linalg.norm(there)):
+        raise AdapterUnusable(
+            f"The adapter {facts.name!r} brings a weight of its own, {part.copy!r} in {str(facts.weights)!r}, which is not the model's. "
+            "Merge it into its model, and serve that."
+        )
 
 
 def _pair(part: Part, tensors: Mapping[str, mx.array]) -> tuple[mx.array, mx.array]:

@@ -32,8 +32,8 @@ def describe_layer(layer: nn.Module) -> Site:
 
 
 def unpacked_weight(layer: nn.Module) -> mx.array:
-    """(outputs, inputs) of a linear layer."""
-    if not isinstance(layer, nn.QuantizedLinear):
+    """(outputs, inputs) of a linear layer, (vocabulary, width) of an embedding."""
+    if not isinstance(layer, nn.QuantizedLinear | nn.QuantizedEmbedding):
         return cast("mx.array", layer["weight"])
     packed = cast("Any", layer)
     return mx.dequantize(packed["weight"], packed["scales"], packed.get("biases"), packed.group_size, packed.bits, packed.mode)

@@ -36,6 +36,8 @@ class Part:
     """Experts in one pair of tensors; 0: it is no pair of all experts."""
     expert: int | None = None
     """The one expert that it is for."""
+    copy: str | None = None
+    """The layer's own weight: PEFT saves that of embeddings, in case it was changed."""
     untied: bool = False
     """Of an embedding: leaves the output layer alone that shares its weight, as PEFT does."""
 
@@ -71,4 +73,7 @@ class AdapterFacts:
 
 def refuse(path: Path, reason: str) -> NoReturn:
     """Raise AdapterUnusable naming a file or folder of the adapter."""
-    raise AdapterUnusable(f"The adapter file {str(path)!r} {reason}" if path.suffix else f"The adapter {str(path)!r} {reason}")
+    name, place = (
+        (path.parent.name, f"the file {str(path)!r}") if path.suffix == ".json" or path.is_file() else (path.name, f"{str(path)!r}")
+    )
+    raise AdapterUnusable(f"The adapter {name!r} cannot be used: {place} {reason}")

@@ -11,7 +11,7 @@ from pomona.models.adapters.facts import Part, refuse
 from pomona.models.weights import Tensor
 
 _NAME = re.compile(
-    r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<role>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)"
+    r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<role>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|base_layer)"
     r"(?:\.default)?(?:\.weight)?"
 )
 _EXPERT = re.compile(r"(?P<block>.+)\.experts\.(?P<expert>\d+)\.(?P<layer>\w+)")
@@ -106,7 +106,7 @@ def _by_module(weights: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[s
     found: dict[str, dict[str, str]] = {}
     for name in tensors:
         match = _NAME.fullmatch(name)
-        if match is None or ".base_layer" in name:
+        if match is None or ".base_layer" in match["module"]:
             refuse(
                 weights,
                 f"has the tensor {name!r}, which is no part of a LoRA on a layer. Merge the adapter into its model, and serve that.",
@@ -135,4 +135,5 @@ def _part(module: str, roles: Mapping[str, str], pair: tuple[str, str], tensors:
         magnitude=roles.get("lora_magnitude_vector"),
         expert=None if expert is None else int(expert["expert"]),
         untied=embedding,
+        copy=roles.get("base_layer"),
     )

@@ -73,7 +73,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = read_header(path)
     except ModelUnusable as error:
-        raise AdapterUnusable(error.message) from None
+        raise AdapterUnusable(f"The adapter {path.parent.name!r} cannot be used: {error.message}") from None
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             refuse(path, f"has the tensor {name!r} of type {tensor.dtype}; allowed are {', '.join(DTYPES)}. Save it in one of these.")
