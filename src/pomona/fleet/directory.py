@@ -15,7 +15,6 @@ from pomona.fleet.tasks import task_for
 from pomona.models.adapters.names import PATH_MARKS, look_into_adapter, named_adapters
 from pomona.models.catalog import CatalogEntry, list_models, look_into
 from pomona.models.references import NO_NAMES, ModelRef, Names, ResolvedModel, all_aliases, resolve
-from pomona.pictures.sight import takes_pictures
 
 SHOWN_NAMES = 20
 NOWHERE = Path("/dev/null")
@@ -149,7 +148,7 @@ class Directory:
             max_context=facts.max_context if facts else _context_on_disk(model.path),
             loaded=facts is not None,
             task=task_for(alone, self._settings),
-            vision=takes_pictures(model.path),
+            vision=sees(model.path),
             parent=None if name == alone.id else alone.id,
             sampling_defaults=sampling_defaults(model.path) if self._settings.use_generation_config else SamplingParams(),
         )
@@ -176,6 +175,12 @@ def _leads_to(model: ResolvedModel, alias: str, settings: ModelsSettings, regist
         found = resolve(alias, settings, names=registered)
         return found.path == model.path and found.adapter is None
     return False
+
+
+def sees(folder: Path) -> bool:
+    """Whether the model in `folder` takes pictures."""
+    facts, _ = look_into(folder)
+    return facts is not None and facts.vision
 
 
 def _context_on_disk(folder: Path) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pomona.core.settings import ModelsSettings
 from pomona.fleet.generator import Eyes, Pictures, Words
+from pomona.models.catalog import look_into
 from pomona.models.references import ResolvedModel
 from pomona.pictures.geometry.reading import read_vision_facts
 from pomona.text.pictures.writing import picture_writing
@@ -56,7 +57,8 @@ def _load_words(model: ResolvedModel, settings: ModelsSettings, pictures: Pictur
 
 
 def _eyes(folder: Path, tokenizer: Tokenizer, pictures: Pictures) -> Eyes | None:
-    vision = read_vision_facts(folder)
+    facts, _ = look_into(folder)
+    vision = read_vision_facts(folder) if facts is not None and facts.vision else None
     if vision is None:
         return None
     writing = picture_writing(tokenizer, vision.placeholder, vision.surrounded, vision.placeholder_id)

@@ -1,11 +1,12 @@
 """A request as the body that another server reads."""
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import fields as fields_of
 
 from pomona.core.generation import GenerateRequest, OutputFormat, SamplingParams, ToolChoice
-from pomona.core.messages import Message, ToolDefinition
+from pomona.core.messages import Message, PicturePart, TextPart, ToolDefinition
 
 _UNSENT = {"logit_bias", "logprobs", "logprob_token_ids"}
 _TIERS = {"low": "flex", "high": "priority"}
@@ -97,7 +98,7 @@ def _format(wanted: OutputFormat | None) -> Mapping[str, object] | None:
 
 
 def _message(message: Message) -> dict[str, object]:
-    said: dict[str, object] = {"role": message.role, "content": message.text}
+    said: dict[str, object] = {"role": message.role, "content": content_of(message)}
     if message.name:
         said["name"] = message.name
     if message.reasoning:
@@ -110,3 +111,31 @@ def _message(message: Message) -> dict[str, object]:
         ]
         said |= {"tool_calls": calls, "content": message.text or None}
     return said
+
+
+def content_of(message: Message) -> str | list[dict[str, object]]:
+    """Its text, or with pictures its parts."""
+    if not message.pictures:
+        return message.text
+    parts: list[dict[str, object]] = []
+    for part in message.content:
+        if isinstance(part, TextPart):
+            parts.append({"type": "text", "text": part.text})
+        elif isinstance(part, PicturePart):
+            parts.append(_picture(part))
+    return parts
+
+
+def _picture(part: PicturePart) -> dict[str, object]:
+    """A PDF goes as a file, whether it came as bytes or as an address that carries it."""
+    url = part.url if part.url is not None else data_url(part.data or b"")
+    if url.startswith("data:application/pdf"):
+        return {"type": "file", "file": {"filename": "document.pdf", "file_data": url}}
+    detail: dict[str, object] = {} if part.detail == "auto" else {"detail": part.detail}
+    return {"type": "image_url", "image_url": {"url": url, **detail}}
+
+
+def data_url(data: bytes) -> str:
+    """`data` as an address that carries it. Readers look at the bytes, not at the type that it names."""
+    kind = "application/pdf" if b"%PDF-" in data[:1024] else "image/*"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

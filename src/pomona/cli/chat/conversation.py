@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from pomona.cli.pictures import user_turn
 from pomona.core.errors import InvalidRequest
 from pomona.core.generation import GenerateRequest, SamplingParams
-from pomona.core.messages import Message, Role, TextPart
+from pomona.core.messages import Message, PicturePart, Role, TextPart
+from pomona.ops.remote_request import content_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Conversation:
     system: str | None = None
     dials: dict[str, float | int] = field(default_factory=dict[str, float | int])
     turns: list[Message] = field(default_factory=list[Message])
+    pictures: list[PicturePart] = field(default_factory=list[PicturePart])
+    """They go with what is said next."""
 
     def request(self) -> GenerateRequest:
         """The request for the next answer."""
@@ -57,6 +61,11 @@ class Conversation:
             sampling=sampling_from(self.dials),
             max_tokens=int(max_tokens) if max_tokens is not None else None,
         )
+
+    def say(self, text: str) -> None:
+        """The person's next turn, with the pictures that were waiting for it."""
+        self.turns.append(user_turn(text, self.pictures))
+        self.pictures = []
 
     def turn_dial(self, name: str, text: str) -> None:
         """Set an option from text; `default` takes it back. Raises InvalidRequest."""
@@ -75,7 +84,7 @@ class Conversation:
 
     def save(self, path: Path) -> None:
         """Write everything to a JSON file. Raises InvalidRequest."""
-        messages = [{"role": turn.role, "content": turn.text} for turn in self.turns]
+        messages = [{"role": turn.role, "content": content_of(turn)} for turn in self.turns]
         document = {"model": self.model, "system": self.system, "options": self.dials, "messages": messages}
         try:
             path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -87,7 +96,7 @@ class Conversation:
         """Read what `save` wrote. Raises InvalidRequest."""
         try:
             document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-            turns = [said(_ROLES[turn["role"]], str(turn["content"])) for turn in document["messages"]]
+            turns = [_loaded(_ROLES[turn["role"]], turn["content"]) for turn in document["messages"]]
             loaded = cls(model=str(document["model"]), system=document.get("system"), turns=turns)
             for name, value in cast("dict[str, object]", document.get("options") or {}).items():
                 loaded.turn_dial(name, str(value))
@@ -101,6 +110,19 @@ class Conversation:
 def said(role: Role, text: str) -> Message:
     """A message of one text part."""
     return Message(role=role, content=(TextPart(text=text),))
+
+
+def _loaded(role: Role, content: object) -> Message:
+    if not isinstance(content, list):
+        return said(role, str(content))
+    return Message(role=role, content=tuple(map(_loaded_part, cast("list[dict[str, Any]]", content))))
+
+
+def _loaded_part(part: Mapping[str, Any]) -> TextPart | PicturePart:
+    if part["type"] == "text":
+        return TextPart(text=str(part["text"]))
+    url = part["image_url"]["url"] if part["type"] == "image_url" else part["file"]["file_data"]
+    return PicturePart(url=str(url), param="a picture of the saved conversation")
 
 
 def sampling_from(dials: Mapping[str, float | int]) -> SamplingParams:

@@ -8,8 +8,9 @@ import click
 from pomona.cli.answering import Source
 from pomona.cli.chat.conversation import Conversation, said
 from pomona.cli.chat.reading import Reader
-from pomona.cli.chat.slash import react
+from pomona.cli.chat.slash import react, waiting_pictures
 from pomona.cli.output import human_seconds, printable
+from pomona.cli.pictures import dropped_pictures
 from pomona.cli.streaming import Answer, follow_until_interrupt
 from pomona.core.errors import PomonaError
 
@@ -24,6 +25,7 @@ async def chat_loop(source: Source, conversation: Conversation, reader: Reader) 
             continue
         if line is None:
             return
+        line = _take_dropped(conversation, line)
         if line.startswith("/"):
             reaction = react(conversation, line)
             if reaction.text:
@@ -33,10 +35,23 @@ async def chat_loop(source: Source, conversation: Conversation, reader: Reader) 
             if reaction.then == "read":
                 continue
         elif line.strip():
-            conversation.turns.append(said("user", line))
+            conversation.say(line)
         else:
             continue
         await _answer(source, conversation)
+
+
+def _take_dropped(conversation: Conversation, line: str) -> str:
+    """What was said beside the files that were dropped; they go with it, or with what is said next."""
+    try:
+        line, pictures = dropped_pictures(line)
+    except PomonaError as error:
+        note(error.message)
+        return ""
+    conversation.pictures += pictures
+    if pictures:
+        note(waiting_pictures(conversation))
+    return line
 
 
 async def _answer(source: Source, conversation: Conversation) -> None:

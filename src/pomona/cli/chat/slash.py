@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pomona.cli.chat.conversation import DIALS, Conversation
+from pomona.cli.pictures import picture_from
 from pomona.core.errors import InvalidRequest, PomonaError
 
 
@@ -43,12 +44,18 @@ def react(conversation: Conversation, line: str) -> Reaction:
 
 def _help(_conversation: Conversation, _argument: str) -> Reaction:
     lines = [f"  /{name} {command.argument}".ljust(30) + command.meaning for name, command in COMMANDS.items()]
-    ways = ["", "  Alt-Enter, or \\ at the end of a line, goes on in the next line.", "  Ctrl-C stops an answer, Ctrl-D leaves."]
+    ways = [
+        "",
+        "  A picture dropped on the terminal goes with the message.",
+        "  Alt-Enter, or \\ at the end of a line, goes on in the next line.",
+        "  Ctrl-C stops an answer, Ctrl-D leaves.",
+    ]
     return Reaction(text="\n".join([*lines, *ways]))
 
 
 def _clear(conversation: Conversation, _argument: str) -> Reaction:
     conversation.turns.clear()
+    conversation.pictures.clear()
     return Reaction(text="Forgot the conversation; system message and options stay.")
 
 
@@ -59,6 +66,21 @@ def _system(conversation: Conversation, argument: str) -> Reaction:
         )
     conversation.system = None if argument == "none" else argument
     return Reaction(text="Set the system message." if conversation.system else "Removed the system message.")
+
+
+def _image(conversation: Conversation, argument: str) -> Reaction:
+    if argument == "none":
+        conversation.pictures.clear()
+    elif argument:
+        conversation.pictures.append(picture_from(argument.strip("'\"")))
+    return Reaction(text=waiting_pictures(conversation))
+
+
+def waiting_pictures(conversation: Conversation) -> str:
+    """Which pictures go with what is said next."""
+    if not conversation.pictures:
+        return "No pictures go with the next message. Add one: /image PATH or /image URL"
+    return "With the next message: " + ", ".join(picture.param for picture in conversation.pictures)
 
 
 def _set(conversation: Conversation, argument: str) -> Reaction:
@@ -110,6 +132,7 @@ COMMANDS: Mapping[str, Slash] = {
     "clear": Slash("", "forget the conversation", _clear),
     "retry": Slash("", "answer the last message again", _retry),
     "system": Slash("[TEXT | none]", "show or set the system message", _system),
+    "image": Slash("[PATH | URL | none]", "show a picture or PDF with the next message", _image),
     "set": Slash("[NAME VALUE]", "show or set options, such as temperature 0.5", _set),
     "model": Slash("[NAME]", "show or change the model", _model),
     "save": Slash("FILE", "save the conversation", _save),

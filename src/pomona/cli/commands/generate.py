@@ -29,10 +29,12 @@ class Wish:
     top_p: float
     seed: int | None
     stop: tuple[str, ...]
+    images: tuple[str, ...]
 
     def request(self, model: str) -> "GenerateRequest":
-        """The request in words."""
+        """The request in words. Raises InvalidRequest for a picture that cannot be read."""
         from pomona.cli.chat.conversation import said
+        from pomona.cli.pictures import picture_from, user_turn
         from pomona.core.generation import GenerateRequest, SamplingParams
 
         system = (said("system", self.system),) if self.system else ()
@@ -40,7 +42,7 @@ class Wish:
             id=f"generate-{uuid.uuid4().hex}",
             model=model,
             text=self.prompt if self.raw else None,
-            messages=None if self.raw else (*system, said("user", self.prompt)),
+            messages=None if self.raw else (*system, user_turn(self.prompt, [picture_from(each) for each in self.images])),
             sampling=SamplingParams(temperature=self.temperature, top_p=self.top_p, seed=self.seed),
             max_tokens=self.max_tokens,
             stop=self.stop,
@@ -67,6 +69,7 @@ class Wish:
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Same seed, same answer.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be repeated.")
+@click.option("--image", "images", multiple=True, metavar="PATH|URL", help="Show the model a picture or PDF; may be repeated.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without a chat template.")
 @click.option("--url", metavar="URL", help="Ask the server there. Unset: the local server if it runs, else load the model.")
 @click.option("--alone", is_flag=True, help="Load the model here even if a local server runs.")
@@ -82,6 +85,8 @@ def generate(context: click.Context, /, prompt: str | None, url: str | None, alo
     wish = Wish(prompt=_read_prompt(context, prompt), **cast("dict[str, Any]", options))
     if wish.raw and wish.system:
         raise click.UsageError("--system needs the chat template, which --raw leaves out. Drop one of them.", context)
+    if wish.raw and wish.images:
+        raise click.UsageError("--image needs the chat template, which --raw leaves out. Drop one of them.", context)
     answer, model = asyncio.run(_answer(invocation_of(context), wish, url=url, alone=alone, as_json=as_json))
     if as_json:
         _print_whole(answer, model)

@@ -1,7 +1,7 @@
 """What people are told of the models in memory. Everything is answered at once, from what is known."""
 
 from pomona.core.status import EngineReport, MemoryReport, ModelStatus
-from pomona.fleet.directory import Directory
+from pomona.fleet.directory import Directory, sees
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
 from pomona.fleet.residency.memory.probe import Probe
@@ -9,7 +9,6 @@ from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.models.catalog import CatalogEntry
 from pomona.models.references import ResolvedModel
-from pomona.pictures.sight import takes_pictures
 
 
 class Reports:
@@ -74,7 +73,7 @@ class Reports:
             id=slot.name,
             source=model.kind,
             path=str(model.path),
-            vision=takes_pictures(model.path),
+            vision=sees(model.path),
             state=slot.state if problem is None or stay is not None else "failed",
             aliases=self._directory.names_of(model),
             pinned=slot.pinned,
