@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pomona.core.errors import PictureRefused, UnsupportedField
 from pomona.core.messages import Message, PicturePart, PreparedPicture, TextPart
 from pomona.core.settings import PicturesSettings
 from pomona.pictures.cache import PictureCache
-from pomona.pictures.decoding.client import WORKERS, Decoder
+from pomona.pictures.decoding.client import WORKERS, Decoder, Plan
 from pomona.pictures.decoding.protocol import Limits, Recipe
 from pomona.pictures.geometry.facts import VisionFacts, expansion
 from pomona.pictures.sizes import Planner, longest_side
@@ -24,10 +24,22 @@ SEEN_ROLES = ("user", "tool")
 _Key = tuple[bytes, Planner]
 
 
+class Decodes(Protocol):
+    """A Decoder, or its double."""
+
+    def decode(self, source: bytes, limits: Limits, plan: Plan) -> list[bytes]:
+        """As `Decoder.decode`."""
+        ...
+
+    def close(self) -> None:
+        """As `Decoder.close`."""
+        ...
+
+
 class Preparation:
     """Prepares pictures for all models of one Pomona, and remembers what it prepared. Use it on one event loop; close it at the end."""
 
-    def __init__(self, settings: PicturesSettings, *, loader: Loader | None = None, decoder: Decoder | None = None) -> None:
+    def __init__(self, settings: PicturesSettings, *, loader: Loader | None = None, decoder: Decodes | None = None) -> None:
         self._settings = settings
         self._loader = loader or Loader(settings)
         self._decoder = decoder or Decoder()

@@ -32,13 +32,11 @@ class OpenDocument:
             if "password" in str(error).lower():
                 raise Unreadable("is a PDF that asks for a password. Send it without one") from None
             raise Unreadable(f"is a damaged PDF: {describe(error)}") from None
+        if limits.max_pages == 0:
+            raise Unreadable("is a PDF, and none are read here (pictures.max_pdf_pages is 0)")
         if count > limits.max_pages:
-            allowed = (
-                f"at most {limits.max_pages} become pictures here (pictures.max_pdf_pages)"
-                if limits.max_pages
-                else "PDFs are not read here"
-            )
-            raise Unreadable(f"is a PDF of {count} pages; {allowed}. Send the pages that matter")
+            most = f"at most {limits.max_pages} become pictures here (pictures.max_pdf_pages)"
+            raise Unreadable(f"is a PDF of {count} pages; {most}. Send the pages that matter")
         if count == 0:
             raise Unreadable("is a PDF without pages")
         self._limits = limits

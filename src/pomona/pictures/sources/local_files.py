@@ -49,10 +49,14 @@ def _read(path: Path, most: int) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
-        try:
-            moved = path.resolve(strict=True) != path or not os.path.samestat(path.stat(), status)
-            return None if moved or not stat.S_ISREG(status.st_mode) else file.read(most)
-        except OSError:
+        moved = path.resolve(strict=True) != path or not os.path.samestat(path.stat(), status)
+        if moved or not stat.S_ISREG(status.st_mode):
             return None
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(most)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
