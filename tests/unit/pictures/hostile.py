@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -16,17 +16,16 @@ DRIP_SECONDS = 0.01
 class Names:
     """A resolver. Each name has answers that are given one after the other, the last one for ever."""
 
-    answers: dict[str, list[Sequence[str]]]
+    answers: Mapping[str, Sequence[Sequence[str]]]
     asked: list[str] = field(default_factory=list[str])
 
     async def resolve(self, host: str, port: int) -> Sequence[Address]:
         """The next answer for `host`."""
-        self.asked.append(host)
         given = self.answers.get(host)
         if given is None:
             raise OSError("no such host")
-        addresses = given.pop(0) if len(given) > 1 else given[0]
-        return [ip_address(each) for each in addresses]
+        self.asked.append(host)
+        return [ip_address(each) for each in given[min(self.asked.count(host), len(given)) - 1]]
 
 
 @dataclass(slots=True)

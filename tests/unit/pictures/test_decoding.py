@@ -3,6 +3,7 @@
 import random
 import sys
 from collections.abc import Generator, Sequence
+from typing import cast
 
 import pytest
 from PIL import Image
@@ -55,7 +56,7 @@ def outcome(decoder: Decoder, source: bytes) -> tuple[str, list[Image.Image]]:
 
 def near(pixel: object, wanted: tuple[int, int, int]) -> bool:
     assert isinstance(pixel, tuple)
-    return all(abs(left - right) <= 6 for left, right in zip(pixel, wanted, strict=True))
+    return all(abs(left - right) <= 6 for left, right in zip(cast("tuple[int, ...]", pixel), wanted, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])

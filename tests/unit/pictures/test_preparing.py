@@ -51,15 +51,15 @@ def decoder(worker: Decoder) -> CountingDecoder:
 
 
 def preparation(decoder: CountingDecoder, **settings: Any) -> Preparation:
-    return Preparation(PicturesSettings(**({"max_side": 512} | settings)), decoder=decoder)
+    return Preparation(PicturesSettings.model_validate({"max_side": 512} | settings), decoder=decoder)
 
 
 def said(*parts: PicturePart | TextPart, role: Role = "user") -> tuple[Message, ...]:
     return (Message(role=role, content=parts),)
 
 
-def part(data: bytes = PNG, **fields: Any) -> PicturePart:
-    return PicturePart(data=data, **({"param": FIELD} | fields))
+def part(data: bytes = PNG, param: str = FIELD) -> PicturePart:
+    return PicturePart(data=data, param=param)
 
 
 async def prepared(with_: Preparation, messages: Sequence[Message], vision: VisionFacts | None = None) -> list[PreparedPicture]:

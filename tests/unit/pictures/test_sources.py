@@ -21,7 +21,7 @@ PUBLIC = ["93.184.216.34"]
 
 def loader(names: Names | None = None, **settings: Any) -> Loader:
     settings = {"fetch_private": ("friend", "10.0.0.0/8"), "fetch_seconds": 5.0} | settings
-    return Loader(PicturesSettings(**settings), resolve=(names or Names({})).resolve)
+    return Loader(PicturesSettings.model_validate(settings), resolve=(names or Names({})).resolve)
 
 
 async def refusal(load: Loader, url: str) -> str:
