@@ -17,7 +17,7 @@ from pomona.core.metrics import Metrics
 from pomona.core.settings import FleetSettings, ServerSettings, Settings
 from pomona.core.status import EngineCounters, EngineReport, ModelCard, ModelFacts
 from pomona.server.application import create_admin_app, create_public_app, traffic_of
-from pomona.server.services import Backend, Management
+from pomona.server.services import Backend, HubPorts, Management
 from pomona.server.serving import Urls, serve
 from tests.doubles import (
     GB,
@@ -80,6 +80,7 @@ class Gateway:
     residents: ScriptedResidents = field(default_factory=lambda: ScriptedResidents(list(STATUSES)))
     embedder: LengthEmbedder = field(default_factory=LengthEmbedder)
     reranker: SharedWords = field(default_factory=SharedWords)
+    hub: HubPorts | None = None
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
     keys: Keys = field(default_factory=KeyRing)
@@ -116,7 +117,7 @@ class Gateway:
     @property
     def management(self) -> Management:
         """The doubles as what the admin address manages."""
-        return Management(residency=self.residents, residents=self.residents, events=self.residents.events)
+        return Management(residency=self.residents, residents=self.residents, events=self.residents.events, hub=self.hub)
 
     @property
     def never(self) -> asyncio.Event:

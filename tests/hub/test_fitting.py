@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.core.errors import InvalidRequest
+from pomona.core.errors import HubFailed, InvalidRequest
 from pomona.core.hub import HubModel
 from pomona.core.settings import Settings
 from pomona.hub.client import LocalHub
@@ -99,3 +99,12 @@ def test_search_finds_sorts_and_bounds(bench: Bench, local: LocalHub) -> None:
     for wrong in ({"sort": "name"}, {"limit": 0}, {"limit": 201}):
         with pytest.raises(InvalidRequest, match=next(iter(wrong))):
             asyncio.run(local.search("tiny", **wrong))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_search_goes_through_troubles_and_refuses_nonsense(bench: Bench, local: LocalHub) -> None:
+    bench.hub.refuse = {"/api/models": [(503, {}), (429, {"retry-after": "9"})]}
+    assert [model.id for model in asyncio.run(local.search("tiny"))] == ["acme/tiny"]
+    assert bench.waits == [0.5, 9.0]
+    bench.hub.refuse = {"/api/models": [(200, {})]}
+    with pytest.raises(HubFailed, match="does not know"):
+        asyncio.run(local.search("tiny"))

@@ -14,7 +14,7 @@ from pomona.hub.remote.connection import HubConnection, Sort, in_thread
 from pomona.hub.remote.describing import hub_model
 from pomona.models.hub_cache import cache_folder, needed_files
 
-SORTS: Mapping[str, Sort] = {"downloads": "downloads", "likes": "likes", "created": "created_at", "updated": "last_modified"}
+SORTS: Mapping[str, Sort] = {"downloads": "downloads", "likes": "likes", "created": "createdAt", "updated": "lastModified"}
 MOST_RESULTS = 200
 
 

@@ -21,9 +21,9 @@ from pomona.core.errors import HubFailed, InvalidRequest
 from pomona.core.settings import HubSettings
 from pomona.hub.remote.faults import Answer, Subject, offline, pause, refusal, unreachable
 
-Sort = Literal["downloads", "likes", "created_at", "last_modified"]
+Sort = Literal["downloads", "likes", "createdAt", "lastModified"]
 Found = TypeVar("Found")
-LARGEST_CONFIG = 4 * 2**20
+LARGEST_ANSWER = 2**25
 # Versions 1 and 2 of the library stand on different HTTP clients (httpx, httpx2); both derive their errors from one class of theirs.
 _TRANSPORT_ERROR = cast("type[Exception]", HfHubHTTPError.__mro__[1])
 _EXPANDED: Any = [
@@ -82,12 +82,21 @@ class HubConnection:
         return await self._ask(ask, self.subject(repository, revision))
 
     async def list_models(self, query: str, *, limit: int, sort: Sort, mlx_only: bool = False) -> list[ModelInfo]:
-        """Repositories whose names hold the words of `query`. Raises HubFailed."""
-        find = functools.partial(self._api.list_models, filter="mlx" if mlx_only else None, expand=_EXPANDED)
-        return await self._ask(lambda: list(find(search=query or None, limit=limit, sort=sort)), self.subject())
+        """Repositories whose names hold the words of `query`. Raises HubFailed.
+
+        Asked without the library, whose own search knows no timeout and retries on its own, with warnings on standard error.
+        """
+        wanted = {"search": query, "filter": "mlx" if mlx_only else ""}
+        asked = {"limit": limit, "sort": sort, "expand": _EXPANDED, **{name: value for name, value in wanted.items() if value}}
+        url = httpx.URL(f"{self.endpoint}/api/models", params=asked)
+        content = await self._ask(functools.partial(self._get, str(url)), self.subject())
+        try:
+            return [ModelInfo(**document) for document in msgspec.json.decode(content, type=list[dict[str, Any]])]
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            raise _nonsense(self.endpoint, error) from None
 
     async def read_config(self, repository: str, commit: str) -> Mapping[str, object]:
-        """config.json of a commit; empty where there is none or it is no JSON object. Raises as `model_info`."""
+        """config.json of a commit; empty where it is no JSON object. Raises as `model_info`."""
         content = await self._ask(functools.partial(self._get, self.file_url(repository, commit, "config.json")), self.subject(repository))
         try:
             return msgspec.json.decode(content, type=dict[str, object])
@@ -95,18 +104,16 @@ class HubConnection:
             return {}
 
     def _get(self, url: str) -> bytes:
-        with httpx.stream(
-            "GET", url, headers=dict(self.headers()), timeout=self.settings.timeout_seconds, follow_redirects=True
-        ) as response:
-            if response.status_code == 404:
-                return b""
+        """The answer, if it is not larger than a description may be."""
+        options: Any = {"headers": dict(self.headers()), "timeout": self.settings.timeout_seconds, "follow_redirects": True}
+        content = b""
+        with httpx.stream("GET", url, **options) as response:
             response.raise_for_status()
-            content = b""
             for piece in response.iter_bytes():
                 content += piece
-                if len(content) > LARGEST_CONFIG:
-                    return b""
-            return content
+                if len(content) > LARGEST_ANSWER:
+                    raise ValueError(f"more than {LARGEST_ANSWER:,} bytes")
+        return content
 
     async def _ask(self, ask: Callable[[], Found], subject: Subject) -> Found:
         if self.is_offline:
@@ -125,7 +132,7 @@ class HubConnection:
             except (_TRANSPORT_ERROR, httpx.HTTPError) as error:
                 wait, failure = pause(attempt), unreachable(error, subject)
             except (ValueError, KeyError, TypeError) as error:
-                raise HubFailed(f"{subject.endpoint} answered what the hub's protocol does not know: {error!r}.") from None
+                raise _nonsense(subject.endpoint, error) from None
             if wait is None or attempt >= self.settings.retries:
                 raise failure
             await self.sleep(wait)
@@ -151,6 +158,10 @@ async def in_thread(work: Callable[[], Found]) -> Found:
     if isinstance(found, Exception):
         raise found
     return found
+
+
+def _nonsense(endpoint: str, error: Exception) -> HubFailed:
+    return HubFailed(f"{endpoint} answered what the hub's protocol does not know: {error!r}. Check hub.endpoint or HF_ENDPOINT.")
 
 
 def _answer(response: Any) -> Answer:
