@@ -44,7 +44,7 @@ def call(index: int, name: str, *arguments: str, complete: bool = True) -> list[
 
 def script(*events: GenerateEvent, reason: FinishReason = "tool_calls", warnings: tuple[str, ...] = ()) -> list[GenerateEvent]:
     """An answer of these events."""
-    usage = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=7, reasoning_tokens=2)
+    usage = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=7, reasoning_tokens=2, drafted_tokens=6, accepted_tokens=4)
     return [Started(prompt_tokens=9), *events, Finished(reason=reason, usage=usage, warnings=warnings)]
 
 
@@ -74,6 +74,8 @@ def test_a_whole_answer_with_thoughts_text_and_calls(gateway: Gateway) -> None:
     assert found.usage.completion_tokens_details is not None
     assert found.usage.completion_tokens_details.reasoning_tokens == 2
     assert found.usage.completion_tokens_details.text_tokens == 5
+    assert found.usage.completion_tokens_details.accepted_prediction_tokens == 4
+    assert found.usage.completion_tokens_details.rejected_prediction_tokens == 2
     assert found.usage.prompt_tokens_details is not None
     assert found.usage.prompt_tokens_details.cache_write_tokens == 5
 

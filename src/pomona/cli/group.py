@@ -45,6 +45,7 @@ BUILT_IN: Mapping[str, Listing] = {
     "show": Listing(MODELS, "Show what is known of one model, here or on the hub."),
     "search": Listing(MODELS, "Look for models on the hub, and whether they fit."),
     "alias": Listing(MODELS, "Give a model a name of your own."),
+    "drafts": Listing(MODELS, "Say whether one model can guess ahead for another."),
     "remove": Listing(MODELS, "Delete the files of a model."),
     "ps": Listing(MEMORY, "Show the models in memory."),
     "load": Listing(MEMORY, "Load a model."),

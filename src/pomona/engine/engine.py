@@ -95,6 +95,9 @@ class Engine:
     def speculate(self, speculator: Speculator) -> None:
         """Guess by `speculator` from now on, where the model's state can be taken back."""
         self.speculator = speculator
+        if speculator.draft:
+            self.budget_bytes += speculator.draft.budget_bytes
+            self.warnings += speculator.draft.warnings
         if not self._cache.rolls_back:
             speculator.turn_off()
 

@@ -36,6 +36,8 @@ class Launch(Section):
     models: ModelsSettings
     logging: LoggingSettings
     vectors: VectorsSettings = VectorsSettings()
+    draft: Path | None = None
+    """Folder of the model that drafts for this one."""
     task: Task | None = None
     """What the model is for; None: what its files say."""
 

@@ -19,7 +19,7 @@ from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
 from pomona.fleet.tasks import task_for
 from pomona.fleet.vectors import ModelEmbedder, ModelReranker, NoWords, load_reading
-from pomona.models.references import ResolvedModel
+from pomona.models.references import ResolvedModel, resolve
 
 
 class LivingEngine(Protocol):
@@ -104,7 +104,17 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         engine=settings.engine,
         models=settings.models,
         logging=settings.logging,
+        draft=_draft_folder(model, settings),
         vectors=settings.vectors,
         task=task_for(model, settings.models),
     )
     return EngineClient(workshop.command, lambda address: launch(address=address), settings.fleet)
+
+
+def _draft_folder(model: ResolvedModel, settings: Settings) -> Path | None:
+    """Where the model is that drafts for `model`. Raises ModelNotFound or ModelUnusable for one that is not here."""
+    overrides = settings.models.overrides
+    known = next((overrides[name] for name in (*model.aliases, model.id, model.reference) if name in overrides), None)
+    if known is None or known.draft is None or settings.engine.speculation not in {"auto", "draft"}:
+        return None
+    return resolve(known.draft, settings.models).path

@@ -130,6 +130,13 @@ def supported_model_types() -> list[str]:
     return sorted(own | {name for name, target in renamed.items() if target in own} | set(ENCODER_TYPES))
 
 
+def model_source(model_type: str) -> str:
+    """The source of mlx-lm's definition of an architecture; empty where it has none."""
+    places, renamed = _architecture_modules()
+    path = places.get(renamed.get(model_type, model_type))
+    return path.read_text(encoding="utf-8") if path else ""
+
+
 @cache
 def _architecture_modules() -> tuple[Mapping[str, Path], Mapping[str, str]]:
     """mlx-lm's model files by name and its renamings, read as files: importing mlx-lm would import MLX."""

@@ -61,6 +61,7 @@ class TextOutput:
         self._cached_tokens = 0
         self._completion_tokens = 0
         self._reasoning_tokens = 0
+        self._drafted_tokens = self._accepted_tokens = 0
         self._calls = 0
         self._read = 0
         self._shown = 0
@@ -75,6 +76,8 @@ class TextOutput:
             return []
         if step.cached_tokens:
             self._cached_tokens = max(self._cached_tokens, step.cached_tokens)
+        self._drafted_tokens += step.drafted_tokens
+        self._accepted_tokens += step.accepted_tokens
         ids, reason = step.token_ids, step.finish_reason
         stop: str | None = None
         self._step_tokens = len(ids)
@@ -215,6 +218,8 @@ class TextOutput:
                 cached_tokens=self._cached_tokens,
                 completion_tokens=self._completion_tokens,
                 reasoning_tokens=self._reasoning_tokens,
+                drafted_tokens=self._drafted_tokens,
+                accepted_tokens=self._accepted_tokens,
             ),
             stop_sequence=stop,
             warnings=self._reader.warnings if self._reader else (),

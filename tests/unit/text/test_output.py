@@ -165,3 +165,11 @@ def test_a_continuation_keeps_its_leading_space_and_an_answer_does_not() -> None
     for fields, text in expected:
         deltas, _ = _run(_output(STORIES, **fields), _steps(ids, [1]))
         assert _text(deltas) == text
+
+
+def test_guesses_are_added_up() -> None:
+    ids = _ids("Once upon a time")
+    steps = [TokenStep(token_ids=tuple(ids[:2]), drafted_tokens=4, accepted_tokens=1)]
+    steps += [TokenStep(token_ids=tuple(ids[2:]), drafted_tokens=3, accepted_tokens=2), TokenStep(finish_reason="length")]
+    _, finished = _run(_output(), steps)
+    assert (finished.usage.drafted_tokens, finished.usage.accepted_tokens) == (7, 3)

@@ -53,8 +53,8 @@ class EngineSettings(Section):
     )
     speculation: Literal["auto", "lookup", "draft", "off"] = Field(
         default="auto",
-        description="Guess tokens ahead and check them in one pass; the text does not change. lookup: from the prompt, draft: by a small "
-        "model, auto: by a draft model where the model has one, else by lookup, as long as it pays.",
+        description="Guess tokens ahead and check them in one pass; the text does not change. lookup: always, from the row's own text; "
+        "draft: always, by a small model; auto: by both, where it pays.",
     )
     speculation_tokens: int = Field(default=4, ge=1, le=16, description="Most tokens that are guessed ahead for a row in one step.")
     adapter_bytes: int = Field(

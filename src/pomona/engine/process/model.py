@@ -1,5 +1,7 @@
 """From a launch to an engine that can be stepped. The BLAS comes first: MLX keeps the one it finds when it is imported."""
 
+from typing import TYPE_CHECKING
+
 from pomona.engine.process.host import Loaded
 from pomona.engine.protocol import Launch, Ready, Stats
 from pomona.models.cpu.blas import prepare_blas
@@ -7,6 +9,10 @@ from pomona.models.device import needs_blas, use_device
 from pomona.models.references import ResolvedModel
 from pomona.models.tasks import task_of
 from pomona.models.validation import read_config
+
+if TYPE_CHECKING:
+    from pomona.models.device import Device
+    from pomona.models.loading import LoadedModel
 
 
 def load_engine(launch: Launch) -> Loaded:
@@ -28,17 +34,35 @@ def load_engine(launch: Launch) -> Loaded:
 
     found = ResolvedModel(id=launch.model, path=launch.folder, kind="folder", reference=str(launch.folder))
     model = load(found, device, dequantize_on_cpu=settings.dequantize_on_cpu)
-    engine = build_engine(model, launch.engine)
+    draft, doubts = _load_draft(launch, device)
+    engine = build_engine(model, launch.engine, draft)
     ready = Ready(
         model=launch.model,
         architecture=model.architecture,
         device=device.title,
         max_context=engine.max_context,
         vocabulary=model.vocabulary,
-        weight_bytes=model.weight_bytes,
+        weight_bytes=model.weight_bytes + (draft.weight_bytes if draft else 0),
         kv_budget_bytes=engine.budget_bytes,
         load_seconds=0.0,
         stats=Stats(),
-        warnings=[text for text in (blas.warning if blas else "", *model.warnings, *engine.warnings) if text],
+        warnings=[text for text in (blas.warning if blas else "", *model.warnings, *engine.warnings, *doubts) if text],
     )
     return Loaded.stepped(engine, lambda: mx.eval(mx.ones(1) + 1), ready)
+
+
+def _load_draft(launch: Launch, device: "Device") -> "tuple[LoadedModel | None, list[str]]":
+    """The draft model, if there is one that fits, and what to say of it. Without one, the model answers all the same."""
+    from pomona.models.drafts import check_draft
+    from pomona.models.loading import load
+
+    mode = launch.engine.speculation
+    if launch.draft is None or mode not in {"auto", "draft"}:
+        missing = f"engine.speculation=draft, but {launch.model!r} has no draft model: nothing is guessed. Set models.overrides.NAME.draft."
+        return None, [missing] if mode == "draft" else []
+    report = check_draft(launch.folder, launch.draft)
+    if not report.compatible:
+        return None, [f"The draft model {launch.draft.name!r} is not used: {' '.join(report.errors)}"]
+    found = ResolvedModel(id=launch.draft.name, path=launch.draft, kind="folder", reference=str(launch.draft))
+    draft = load(found, device, dequantize_on_cpu=launch.models.dequantize_on_cpu)
+    return draft, [f"Draft model: {text}" for text in (*report.warnings, *draft.warnings)]

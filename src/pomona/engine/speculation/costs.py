@@ -25,9 +25,12 @@ class Point:
     lines: float
     seconds: float
 
-    def beyond(self, lines: float) -> float:
-        """A guess for more lines, where nothing is known."""
-        return self.seconds * (1 + SLOPE * max(0.0, lines - self.lines) / max(1.0, self.lines))
+    def beyond(self, lines: float, earlier: "Point | None" = None) -> float:
+        """A guess for more lines than were measured: as costs rose from `earlier` to here, or a little."""
+        slope = SLOPE * self.seconds / max(1.0, self.lines)
+        if earlier is not None and earlier.lines < self.lines:
+            slope = max(slope, (self.seconds - earlier.seconds) / (self.lines - earlier.lines))
+        return self.seconds + slope * max(0.0, lines - self.lines)
 
 
 @dataclass(slots=True)
@@ -60,7 +63,8 @@ class Curve:
         place = bisect_left(self._order, lines, key=_lines)
         before = self._order[place - 1] if place else anchor
         if place == len(self._order):
-            return None if before is None else before.beyond(lines)
+            earlier = self._order[place - 2] if place > 1 else anchor
+            return None if before is None else before.beyond(lines, earlier)
         after = self._order[place]
         if before is None or before.lines >= lines:
             return after.seconds if before is None else min(before.seconds, after.seconds)

@@ -31,6 +31,7 @@ class DraftModel:
         self.budget_bytes = budget_bytes
         self._vocabulary = vocabulary
         self._own_vocabulary = loaded.vocabulary
+        self._context = loaded.max_context
         self._tokens_at_once = settings.step_token_budget
         self._most = settings.speculation_tokens
         self._cache = ModelCache(loaded.module, settings, budget_bytes)
@@ -88,7 +89,9 @@ class DraftModel:
         self._cache.check_integrity(self._shadows.values())
 
     def _knows(self, row: Sequence) -> bool:
-        """It has an embedding for every token that it would have to read."""
+        """It has an embedding for every token that it would have to read, and room for more."""
+        if len(row.tokens) + self._most > self._context:
+            return False
         if self._own_vocabulary >= self._vocabulary:
             return True
         computed = self._shadows[row].computed if row in self._shadows else 0

@@ -29,6 +29,7 @@ class Tally:
         picture_tokens = sum(usage.picture_tokens for usage, _ in prompts)
         completion_tokens = sum(usage.completion_tokens for usage in self._by_index.values())
         reasoning_tokens = sum(usage.reasoning_tokens for usage in self._by_index.values())
+        accepted_tokens = sum(usage.accepted_tokens for usage in self._by_index.values())
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
@@ -44,8 +45,8 @@ class Tally:
                 "reasoning_tokens": reasoning_tokens,
                 "text_tokens": completion_tokens - reasoning_tokens,
                 "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
+                "accepted_prediction_tokens": accepted_tokens,
+                "rejected_prediction_tokens": sum(usage.drafted_tokens for usage in self._by_index.values()) - accepted_tokens,
             },
         }
 
