@@ -1,0 +1,107 @@
+"""The engine for vectors: the laws, taking turns, cancelling, refusing."""
+
+import random
+
+import numpy as np
+import pytest
+
+from pomona.core.errors import InvalidRequest
+from pomona.engine.protocol import Encode, Encoded, TextInput
+from pomona.engine.vectors.engine import VectorEngine
+from tests.golden.encoder_cases import ENCODERS, load_case, task_of_case
+
+SAME = 1e-5
+"""Largest difference between a number of a vector made alone and in any company: sums of another shape round differently."""
+
+
+def engine_of(name: str = "bert", budget: int = 64) -> VectorEngine:
+    return VectorEngine(load_case(ENCODERS / name, task_of_case(name)), budget)
+
+
+def texts(count: int, seed: int = 0, longest: int = 60) -> list[TextInput]:
+    source = random.Random(seed)
+    return [TextInput([source.randrange(3, 113) for _ in range(source.randint(1, longest))]) for _ in range(count)]
+
+
+def run(engine: VectorEngine) -> dict[str, np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+    found: dict[str, Encoded] = {}
+    while engine.has_work:
+        found.update({done.id: done for done in engine.step()})
+    return {key: np.frombuffer(done.data, np.float32).reshape(-1, done.width) for key, done in found.items()}
+
+
+@pytest.mark.parametrize("name", ["bert", "modernbert", "xlm-roberta", "qwen3-embedding", "bert-reranker"])
+def test_whatever_the_budget_and_the_company_vectors_are_the_same(name: str) -> None:
+    given = texts(23)
+    alone = np.concatenate([engine_of(name).encode([text]) for text in given])
+    for budget in (1, 64, 100_000):
+        engine = engine_of(name, budget)
+        engine.add(Encode("other", texts(9, seed=1)))
+        engine.add(Encode("asked", given))
+        found = run(engine)
+        assert np.abs(found["asked"] - alone).max() < SAME
+        assert found["other"].shape[0] == 9
+
+
+def test_passes_keep_to_the_budget_padding_included() -> None:
+    engine = engine_of(budget=100)
+    engine.add(Encode("a", texts(40)))
+    schedule = engine._schedule
+    while len(schedule):
+        lengths = [place.tokens for place in schedule.take()]
+        assert len(lengths) * max(lengths) <= 100
+
+
+def test_a_small_request_does_not_wait_for_a_large_one() -> None:
+    engine = engine_of(budget=64)
+    engine.add(Encode("large", texts(200)))
+    engine.step()
+    engine.add(Encode("small", texts(1, seed=5)))
+    done: list[str] = []
+    for _ in range(3):
+        done += [each.id for each in engine.step()]
+    assert done == ["small"]
+
+
+def test_texts_of_several_requests_share_a_pass() -> None:
+    engine = engine_of(budget=10_000)
+    for number in range(5):
+        engine.add(Encode(f"{number}", texts(3, seed=number)))
+    assert len(engine.step()) == 5
+    assert engine.stats().steps == 1
+
+
+def test_cancelled_requests_are_forgotten() -> None:
+    engine = engine_of(budget=64)
+    engine.add(Encode("a", texts(50)))
+    engine.add(Encode("b", texts(2, seed=3)))
+    engine.step()
+    engine.cancel("a")
+    engine.cancel("unknown")
+    assert set(run(engine)) == {"b"}
+    assert (engine.stats().running, engine.stats().waiting, engine._requests) == (0, 0, {})
+
+
+def test_a_request_may_be_cancelled_and_its_name_used_again() -> None:
+    engine = engine_of(budget=64)
+    engine.add(Encode("a", texts(5)))
+    engine.cancel("a")
+    given = texts(2, seed=9)
+    engine.add(Encode("a", given))
+    assert np.abs(run(engine)["a"] - engine_of().encode(given)).max() < SAME
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ([], "no texts"),
+        ([[]], "has 0 tokens"),
+        ([[3] * 97], "has 97 tokens; this model takes 1 to 96"),
+        ([[3], [113]], "Text 1 holds the id 113"),
+    ],
+)
+def test_what_a_model_cannot_take_is_refused(given: list[list[int]], part: str) -> None:
+    engine = engine_of()
+    with pytest.raises(InvalidRequest, match=part):
+        engine.add(Encode("a", [TextInput(ids) for ids in given]))
+    assert not engine.has_work
