@@ -1,0 +1,130 @@
+"""More models than fit into memory, as clients of a real server see them."""
+
+import asyncio
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from pomona.app import load_app
+from pomona.core.events import ModelLoaded, ModelUnloaded
+from pomona.core.generation import Finished, GenerateRequest
+from pomona.core.settings import Settings
+from tests.e2e.many_models import BUDGET_FOR_TWO, MODELS, RANDOM, SMALL, STORIES, TELLING, Crowd, Watcher, moves, write_models
+from tests.e2e.servers import MODEL, Server, serving, wait_until
+
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
+
+
+async def test_two_hundred_requests_for_three_models_where_two_fit(tmp_path: Path) -> None:
+    models = write_models(tmp_path / "models")
+    with serving(tmp_path, "--set", f'models.folders=["{models}"]', *BUDGET_FOR_TWO, *TELLING) as server:
+        watcher = Watcher(server)
+        async with server.client() as client:
+            crowd = Crowd(client)
+            with watcher.watching():
+                for count in (140, 60):
+                    await crowd.ask(count)
+        assert crowd.failures == []
+        assert (crowd.answered, crowd.left > 10) == (200, True)
+        expect_sound(server, watcher, tmp_path / "log")
+        server.process.terminate()
+        server.process.wait()
+        assert not any(psutil.pid_exists(pid) for pid in watcher.seen)
+
+
+@pytest.mark.soak
+async def test_memory_stays_flat(tmp_path: Path) -> None:
+    """For $SOAK_SECONDS, half an hour unless given."""
+    models = write_models(tmp_path / "models")
+    with serving(tmp_path, "--set", f'models.folders=["{models}"]', *BUDGET_FOR_TWO, *TELLING) as server:
+        watcher, deadline = Watcher(server), time.monotonic() + SOAK_SECONDS
+        async with server.client() as client:
+            crowd = Crowd(client)
+            with watcher.watching():
+                while time.monotonic() < deadline:
+                    await crowd.ask(40)
+        assert crowd.failures == []
+        expect_sound(server, watcher, tmp_path / "log")
+        third = len(watcher.bytes) // 3
+        early, late = max(watcher.bytes[third : 2 * third]), max(watcher.bytes[2 * third :])
+        print(f"{crowd.answered} answered, {crowd.left} left; gateway at most {early / 2**20:.0f} MiB, then {late / 2**20:.0f} MiB")
+        assert late < early * 1.1 + 2**24
+
+
+def expect_sound(server: Server, watcher: Watcher, log: Path) -> None:
+    """Never more than two engines, never two loads of one model, every model had its turn, nothing is left of what has gone."""
+    assert watcher.most == 2
+    made = moves(log)
+    assert set(made) == set(MODELS)
+    assert all(first != second for each in made.values() for first, second in pairwise(each)), made
+    assert sum(each.count("model_unloaded") for each in made.values()) > 0
+    wait_until(lambda: set(watcher.engines()) <= watcher.seen and len(watcher.engines()) <= 2)
+    assert server.is_ready()
+
+
+async def test_a_stream_is_kept_alive_while_its_model_is_loaded(tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", f'models.folders=["{SMALL.parent.resolve()}"]', "--set", "server.keepalive_seconds=0.1") as server:
+        body = {"model": STORIES, "prompt": "Once", "max_tokens": 3, "stream": True}
+        async with httpx.AsyncClient(timeout=60) as client, client.stream("POST", f"{server.url}/v1/completions", json=body) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        assert response.status_code == 200
+        first_data = next(index for index, line in enumerate(lines) if line.startswith("data:"))
+        assert first_data > 0
+        assert set(lines[:first_data]) == {": keepalive"}
+        assert lines[-1] == "data: [DONE]"
+
+
+async def test_a_server_without_any_loaded_model_is_healthy_and_loads_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        watcher = Watcher(server)
+        [first] = watcher.engines()
+        async with server.client() as client:
+            await client.completions.create(model=MODEL, prompt="Once", max_tokens=2, extra_body={"keep_alive": 0})
+            await asyncio.to_thread(wait_until, lambda: not watcher.engines())
+            for url in (server.url, server.admin_url):
+                assert await asyncio.to_thread(probe, url) == [200, 200]
+            await client.completions.create(model=MODEL, prompt="Once", max_tokens=2)
+        assert watcher.engines() not in ([], [first])
+
+
+def probe(url: str) -> list[int]:
+    """What a load balancer sees."""
+    return [httpx.get(f"{url}/{path}").status_code for path in ("health", "ready")]
+
+
+async def test_without_http_the_same_models_are_there(tmp_path: Path) -> None:
+    models = write_models(tmp_path / "models")
+    settings = Settings.model_validate(
+        {"models": {"folders": [models], "overrides": {RANDOM: {"max_context": 64, "keep_alive_seconds": 7}}}}
+    )
+    async with load_app(settings).open() as house:
+        watching = house.events.watch()
+        seen = asyncio.ensure_future(anext(watching))
+        await asyncio.sleep(0)
+        request = GenerateRequest(id="one", model=RANDOM, text="Once", max_tokens=4, ignore_eos=True)
+        events = [event async for event in house.generator.generate(request)]
+        assert isinstance(events[-1], Finished)
+        loaded = await seen
+        assert isinstance(loaded, ModelLoaded)
+        status = {each.id: each for each in house.residents.statuses()}
+        assert next(iter(status)) == MODEL
+        found = status[RANDOM]
+        assert (found.state, found.keep_alive_seconds, status[STORIES].state) == ("ready", 7.0, "unloaded")
+        assert found.plan is not None
+        assert found.measured_bytes is not None
+        assert house.residents.memory().planned == found.plan.total
+        assert abs(found.plan.weights + found.plan.process - found.measured_bytes) < 64 * 2**20
+        assert [report.facts.max_context for report in house.status.status() if report.facts] == [64]
+        [pid] = [each.pid for each in house.status.status() if each.pid is not None]
+        process = psutil.Process(pid)
+        report = await house.residency.unload(RANDOM)
+        assert not process.is_running()
+        assert report.freed_bytes >= found.measured_bytes
+        kinds = [type(await anext(watching)) for _ in range(3)]
+        assert kinds[-1] is ModelUnloaded
+        await watching.aclose()
