@@ -1,7 +1,7 @@
 """A pool of models that are not there: what loads and unloads is decided by the test, and so is the time."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,23 +68,27 @@ class Street:
     forced: set[str] = field(default_factory=set[str])
     failures: dict[str, PomonaError] = field(default_factory=dict[str, PomonaError])
     """What loads end with."""
-    weighed: list[Slot] = field(default_factory=list[Slot])
+    weigh: Callable[[Slot], None] = lambda _: None
     generator: Generator = field(default_factory=lambda: ScriptedGenerator(script=answer("one", " two")))
 
     @asynccontextmanager
     async def pool(self, settings: ResidencySettings | None = None) -> AsyncGenerator[ResidentPool]:
-        means = Means(
+        async with ResidentPool(self.means, settings or ResidencySettings(), self.budget) as pool:
+            yield pool
+
+    @property
+    def means(self) -> Means:
+        """What the pool works with."""
+        return Means(
             resolve=self._resolve,
             enrol=self._enrol,
             estimate=self._estimate,
             open=self._open,
             publish=self.events.append,
-            weigh=self.weighed.append,
+            weigh=self.weigh,
             clock=lambda: self.time,
             now=lambda: self.time,
         )
-        async with ResidentPool(means, settings or ResidencySettings(), self.budget) as pool:
-            yield pool
 
     async def let_in(self, _: Priority) -> None:
         """Memory is no matter here."""
