@@ -267,6 +267,11 @@ class ScriptedResidents:
         self.asked.append(("pin", name, pinned))
         return self._put(replace(self._find(name), pinned=pinned))
 
+    def shrink(self, name: str | None = None) -> tuple[str, ...]:
+        """Note it; those that are loaded are told."""
+        self.asked.append(("shrink", name))
+        return tuple(status.id for status in self.models if status.state == "ready" and name in (None, status.id))
+
     def _find(self, name: str) -> ModelStatus:
         found = next((status for status in self.models if status.id == name), None)
         if found is None:

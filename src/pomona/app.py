@@ -183,7 +183,7 @@ class App:
                 reranker=house.reranker,
                 residents=house.residents,
             )
-            management = Management(residency=house.residency, residents=house.residents, events=house.events, hub=hub)
+            management = Management(residency=house.residency, residents=house.residents, events=house.events, kept=house.kept, hub=hub)
             public = create_public_app(backend, settings, metrics, keys, (book,))
             admin = create_admin_app(backend, settings, metrics, keys, management, traffic_of(public))
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()

@@ -117,7 +117,8 @@ class Gateway:
     @property
     def management(self) -> Management:
         """The doubles as what the admin address manages."""
-        return Management(residency=self.residents, residents=self.residents, events=self.residents.events, hub=self.hub)
+        residents = self.residents
+        return Management(residency=residents, residents=residents, events=residents.events, kept=residents, hub=self.hub)
 
     @property
     def never(self) -> asyncio.Event:

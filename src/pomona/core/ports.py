@@ -112,6 +112,14 @@ class Residency(Protocol):
         ...
 
 
+class KeptMemory(Protocol):
+    """What engines keep only because it may be of use again, such as the beginnings of prompts."""
+
+    def shrink(self, name: str | None = None) -> tuple[str, ...]:
+        """Have the engine of `name`, or all, give it back; the models whose engines were told. Raises ModelNotFound."""
+        ...
+
+
 class ResidencyStatus(Protocol):
     """Knows which models are in memory. Answers at once."""
 

@@ -11,6 +11,7 @@ from pomona.core.ports import (
     EngineStatus,
     Generator,
     Hub,
+    KeptMemory,
     ModelDirectory,
     Pulls,
     Registry,
@@ -63,6 +64,7 @@ class Management:
     residency: Residency
     residents: ResidencyStatus
     events: EventBus
+    kept: KeptMemory
     hub: HubPorts | None = None
     """Without it there are no routes for downloads, registered models and aliases."""
 

@@ -197,6 +197,18 @@ def test_warming_up_reads_the_prompt(gateway: Gateway) -> None:
     assert admin.post("/admin/cache/prompts/warmup", json={"model_id": MODEL, "system_prompt": ""}).status_code == 400
 
 
+def test_clearing_forgets_what_was_warmed_up(gateway: Gateway) -> None:
+    admin, warm = gateway.admin(), {"model_id": MODEL, "system_prompt": "You are brief."}
+    admin.post("/admin/cache/prompts/warmup", json=warm)
+    assert len(admin.get("/admin/cache/prompts").json()) > 0
+    cleared = admin.post("/admin/cache/prompts/clear").json()
+    assert cleared == {"status": "cleared", "models": [MODEL], "entries_removed": 3}
+    assert admin.get("/admin/cache/prompts").json() == []
+    assert admin.post("/admin/cache/prompts/clear?model=acme/reader").json()["models"] == []
+    assert admin.post("/admin/cache/prompts/clear?model=nobody").status_code == 404
+    assert gateway.residents.asked == [("shrink", None), ("shrink", "acme/reader")]
+
+
 def test_the_cache_in_numbers(gateway: Gateway) -> None:
     gateway.generator.script = answer("x", prompt_tokens=8, cached_tokens=4)
     gateway.http().post("/v1/completions", json={"model": MODEL, "prompt": "x"})

@@ -99,8 +99,6 @@ def _row(model: "Json") -> "list[str | Cell]":
 
 def _stay(model: "Json") -> str:
     """How long it stays if nobody asks for it."""
-    from pomona.cli.output import human_seconds
-
     if model["state"] != "ready":
         return str(model["problem"] or "") if model["state"] == "failed" else ""
     if model["active_requests"]:
@@ -108,4 +106,12 @@ def _stay(model: "Json") -> str:
     if model["expires_at"] is None:
         return "for ever"
     left = model["expires_at"] - time.time()
-    return f"{human_seconds(round(left))} more" if left >= 1 else "goes now"
+    return f"{_coarse(left)} more" if left >= 1 else "goes now"
+
+
+def _coarse(seconds: float) -> str:
+    """42 s, 5 min, 2 h: a person watches it fall."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"

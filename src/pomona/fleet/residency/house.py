@@ -8,7 +8,17 @@ from pathlib import Path
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.events import EventBus
-from pomona.core.ports import Embedder, EngineStatus, Generator, ModelDirectory, Reranker, Residency, ResidencyStatus, Tokenization
+from pomona.core.ports import (
+    Embedder,
+    EngineStatus,
+    Generator,
+    KeptMemory,
+    ModelDirectory,
+    Reranker,
+    Residency,
+    ResidencyStatus,
+    Tokenization,
+)
 from pomona.core.settings import ModelOverrides, Settings
 from pomona.core.status import MemoryPlan, ModelFacts
 from pomona.fleet.directory import Directory, ReadNames, no_names
@@ -46,6 +56,7 @@ class House:
     residents: ResidencyStatus
     status: EngineStatus
     events: EventBus
+    kept: KeptMemory
     pool: ResidentPool
 
     def loaded_folders(self) -> list[Path]:
@@ -92,16 +103,18 @@ async def open_house(default: ResolvedModel, workshop: Workshop, around: Surroun
         for name in plumbing.required():
             pool.slot(name).required = True
         reports = Reports(pool, plumbing.directory, guard, probe, means)
+        steward = Steward(pool, reports, around.remember_pin)
         house = House(
             generator=ObservedGenerator(PooledGenerator(pool, guard.admit), events),
             tokenization=PooledTokenization(plumbing.words),
             embedder=PooledEmbedder(pool, guard.admit),
             reranker=PooledReranker(pool, guard.admit),
             directory=plumbing.directory,
-            residency=Steward(pool, reports, around.remember_pin),
+            residency=steward,
             residents=reports,
             status=reports,
             events=events,
+            kept=steward,
             pool=pool,
         )
         async with Warden(pool, guard, means).on_duty():

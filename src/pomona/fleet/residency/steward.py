@@ -11,7 +11,7 @@ RememberPin = Callable[[str, bool], None]
 
 
 class Steward:
-    """The Residency of a pool."""
+    """The Residency of a pool, and what its engines keep."""
 
     def __init__(self, pool: ResidentPool, reports: Reports, remember_pin: RememberPin) -> None:
         self._pool = pool
@@ -32,3 +32,12 @@ class Steward:
         slot = self._pool.pin(name, pinned=pinned)
         self._remember_pin(slot.name, pinned)
         return self._reports.of(slot.model)
+
+    def shrink(self, name: str | None = None) -> tuple[str, ...]:
+        """Have the engine of `name`, or all, give back what no answer needs now."""
+        told: list[str] = []
+        for slot in self._pool.slots if name is None else (self._pool.slot(name),):
+            if slot.stay is not None and slot.stay.resident is not None:
+                slot.stay.resident.engine.shrink()
+                told.append(slot.name)
+        return tuple(told)

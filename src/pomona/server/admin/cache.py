@@ -3,13 +3,14 @@
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field, RootModel
 from starlette.requests import Request
 
@@ -71,6 +72,14 @@ class ModelCache(WireBody):
     kv_bytes: int
 
 
+class ClearAnswer(WireBody):
+    """`entries_removed` counts pages of `models` that were kept only for reuse; those that answers use stay as long as they do."""
+
+    status: Literal["cleared"]
+    models: list[str]
+    entries_removed: int
+
+
 class CacheStats(WireBody):
     """`total_hits` and `total_misses` are prompt tokens of finished requests that the cache spared, and did not."""
 
@@ -113,6 +122,11 @@ class Warmups:
             self._known.popitem(last=False)
         return warmed
 
+    def forget(self, models: Sequence[str]) -> None:
+        """The caches of these models are empty."""
+        for key in [key for key, warmed in self._known.items() if warmed.model in models]:
+            del self._known[key]
+
     def documents(self) -> list[dict[str, object]]:
         """The last one first."""
         return [
@@ -141,6 +155,16 @@ def cache_routes(desk: Desk) -> APIRouter:
     async def show_stats() -> dict[str, object]:
         return _stats(desk)
 
+    @routes.post("/admin/cache/prompts/clear", summary="Forget what no answer needs now", openapi_extra=described(answer=ClearAnswer))
+    async def clear(
+        model: Annotated[str | None, Query(min_length=1, description="Only this one's, by any of its names.")] = None,
+    ) -> dict[str, object]:
+        name = desk.find(model).id if model else None
+        pages = {report.model: report.counters.pages_cached for report in desk.backend.status.status()}
+        told = desk.management.kept.shrink(name)
+        warmups.forget(told)
+        return {"status": "cleared", "models": list(told), "entries_removed": sum(pages.get(each, 0) for each in told)}
+
     @routes.post(
         "/admin/cache/prompts/warmup",
         summary="Read a system prompt, so that requests that begin with it start sooner",
@@ -161,7 +185,7 @@ def cache_routes(desk: Desk) -> APIRouter:
             "seconds": round(time.perf_counter() - began, 6),
         }
 
-    del list_prompts, show_stats, warm_up
+    del list_prompts, show_stats, clear, warm_up
     return routes
 
 

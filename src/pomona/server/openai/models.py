@@ -16,8 +16,8 @@ from pomona.server.services import Services
 
 
 class Model(WireBody):
-    """OpenAI's fields, and four of ours: the longest context in tokens if it is known, whether the model is loaded, whether it takes
-    pictures, and what it does.
+    """OpenAI's fields, and five of ours: the longest context in tokens if it is known, whether the model is loaded, whether it takes
+    pictures, what it does, and the model that an adapter or alias stands on.
     """
 
     id: str
@@ -28,6 +28,7 @@ class Model(WireBody):
     loaded: bool
     vision: bool
     task: Literal["generate", "embed", "rerank"]
+    parent: str | None
 
 
 class ModelList(WireBody):
@@ -74,4 +75,5 @@ def _document(card: ModelCard) -> dict[str, object]:
         "loaded": card.loaded,
         "vision": card.vision,
         "task": card.task,
+        "parent": card.parent,
     }

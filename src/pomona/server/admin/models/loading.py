@@ -23,7 +23,7 @@ from pomona.server.admin.models.wire import (
     UnloadAnswer,
     UnloadBody,
 )
-from pomona.server.bodies import read_optional_body, read_seconds
+from pomona.server.bodies import keep_alive_seconds, read_optional_body
 from pomona.server.describing import answering_later, described, without_need
 
 log = get_logger(__name__)
@@ -88,8 +88,7 @@ def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
         request: Request, name: str, wait: Annotated[bool, Query(description="false: answer 202 at once and load on.")] = True
     ) -> JSONResponse:
         body = await read_optional_body(request, LoadBody)
-        keep_alive = None if body.keep_alive is None else read_seconds(body.keep_alive, "keep_alive")
-        status = desk.find(name)
+        keep_alive, status = keep_alive_seconds(body.keep_alive), desk.find(name)
         task = loads.start(status.id, keep_alive_seconds=keep_alive, pin=body.pin)
         if wait or (status.state == "ready" and not body.pin):
             return JSONResponse(_load_document(desk, await loads.finish(task)))
