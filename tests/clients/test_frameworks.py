@@ -1,5 +1,6 @@
 """Frameworks that programs are built with: each one stream, one tool call and one structured answer."""
 
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,15 @@ def test_a_framework_with_several_wires(name: str, wires: set[str], frameworks: 
     assert set(told) == wires
     for each in told.values():
         check(cast("dict[str, Any]", each))
+
+
+def test_dspy_needs_no_http(frameworks: Path, tmp_path: Path) -> None:
+    [packages] = (frameworks.parents[1] / "lib").glob("python*/site-packages")
+
+    told = run_program(sys.executable, str(PROGRAMS / "dspy_in_process_program.py"), str(packages), folder=tmp_path)
+
+    check(told)
+    assert "context is 4,096 tokens" in str(told["refused"])
 
 
 def test_instructor(frameworks: Path, server: Server, tmp_path: Path) -> None:
