@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tests.golden.cases import GOLDEN, REPOSITORY
 from tests.golden.reference import Reference, load_reference
@@ -90,7 +90,7 @@ def save_and_ask(reference: Reference, options: Mapping[str, Any], ids: Sequence
     model = adapted(reference, options, seed=seed)
     folder = Path(tempfile.mkdtemp())
     model.save_pretrained(str(folder))
-    return folder, cast("Any", Reference(model=model).logits(ids))
+    return folder, Reference(model=model).logits(ids)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pomona.core.errors import InvalidRequest, ModelNotFound, PomonaError
+from pomona.core.errors import AdapterUnusable, InvalidRequest, ModelNotFound, PomonaError
 from pomona.core.generation import SamplingParams
 from pomona.core.settings import ModelsSettings
 from pomona.core.status import ModelCard, ModelFacts
@@ -76,7 +76,10 @@ class Directory:
     def adapter_of(self, name: str) -> Path | None:
         """The folder of the adapter with which `name` is answered; None for a model alone. Raises ModelNotFound, AdapterUnusable."""
         folder = self._look_up(name).adapter
-        return None if folder is None else look_into_adapter(folder).path
+        try:
+            return None if folder is None else look_into_adapter(folder).path
+        except AdapterUnusable as error:
+            raise AdapterUnusable(error.message, param="model") from None
 
     def entries(self) -> list[CatalogEntry]:
         """All that the catalog has, broken models included; adapters of the default model alone where only that is served."""

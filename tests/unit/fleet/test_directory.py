@@ -2,9 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from pomona.core.errors import AdapterUnusable, ModelNotFound
 from pomona.core.settings import ModelsSettings
-from pomona.fleet.directory import served_names
+from pomona.fleet.directory import Directory, served_names
 from pomona.models.references import resolve
+from tests.adapter_folders import write_mlx_lm
+from tests.engine.harness import family
+from tests.unit.models.folders import change_json
 
 TINY = "pomona-tiny"
 
@@ -29,3 +33,50 @@ def test_a_path_is_not_shown(tmp_path: Path) -> None:
     folder.mkdir()
     settings = ModelsSettings(default=str(folder), aliases={"local": str(folder)})
     assert served_names(resolve(str(folder), settings), settings) == ["mine", "local"]
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Path:
+    """Two adapters of the bundled model, of which one is broken."""
+    for name in ("pirate", "broken"):
+        change_json(write_mlx_lm(tmp_path / name, family(TINY).module) / "adapter_config.json", model=TINY)
+    (tmp_path / "broken" / "adapters.safetensors").write_bytes(b"")
+    return tmp_path
+
+
+def directory(settings: ModelsSettings) -> Directory:
+    return Directory(resolve(settings.default, settings), settings, lambda _: None)
+
+
+@pytest.mark.parametrize("serve_all", [True, False])
+def test_an_adapter_is_a_card_of_its_own_and_answered_by_its_model(adapters: Path, serve_all: bool) -> None:
+    known = directory(ModelsSettings(adapter_folders=(adapters,), aliases={"ahoy": f"{TINY}+pirate"}, serve_all=serve_all))
+    cards = {card.id: card.parent for card in known.models()}
+    assert cards.items() >= {TINY: None, f"{TINY}+pirate": TINY}.items()
+    assert f"{TINY}+broken" not in cards
+    for name in (f"{TINY}+pirate", "ahoy"):
+        assert (known.find(name).id, known.find(name).parent) == (name, TINY)
+        assert known.resolve(name).id == TINY
+        assert known.adapter_of(name) == adapters / "pirate"
+    assert known.adapter_of(TINY) is None
+
+
+def test_adapters_that_cannot_be_had_are_refused_by_name(adapters: Path) -> None:
+    known = directory(ModelsSettings(adapter_folders=(adapters,)))
+    with pytest.raises(AdapterUnusable, match="adapter 'broken' cannot be used") as refused:
+        known.adapter_of(f"{TINY}+broken")
+    assert refused.value.param == "model"
+    with pytest.raises(ModelNotFound, match="Did you mean 'pirate'"):
+        known.find(f"{TINY}+pirat")
+    for path in (f"{TINY}+{adapters}/pirate", f"{TINY}+./pirate", f"{adapters}+pirate"):
+        with pytest.raises(ModelNotFound, match="There is no model"):
+            known.find(path)
+
+
+def test_the_default_may_be_a_model_with_an_adapter(adapters: Path) -> None:
+    known = directory(ModelsSettings(default=f"{TINY}+{adapters}/pirate"))
+    assert [card.id for card in known.models()][:2] == [f"{TINY}+pirate", TINY]
+    assert known.find("gpt-4o").id == f"{TINY}+pirate"
+    assert known.adapter_of(f"{TINY}+pirate") == adapters / "pirate"
+    assert known.adapter_of(TINY) is None
+    assert known.resolve(TINY).path == known.resolve(f"{TINY}+pirate").path

@@ -44,7 +44,9 @@ class Reports:
         found = {str(default.path): self._status(self._pool.slot(default.id))}
         for entry in self._directory.entries():
             if entry.path is None or entry.kind is None:
-                found[entry.id] = ModelStatus(id=entry.id, source="folder", path="", state="failed", problem=entry.problem)
+                found[entry.id] = ModelStatus(
+                    id=entry.id, source="adapter" if entry.id.startswith("+") else "folder", path="", state="failed", problem=entry.problem
+                )
             elif entry.base is not None:
                 found[entry.id] = self._of_adapter(entry)
             elif str(entry.path) not in found:
