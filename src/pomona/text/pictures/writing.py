@@ -18,6 +18,8 @@ from pomona.text.tokenizer import Tokenizer
 
 GUARD = "\ufdd1"
 """Stands within words of a request that mean a picture to the tokenizer: the text is tokenised in pieces there, so they stay words."""
+_ALONE = {"<|image_pad|>": "<|vision_start|><|image_pad|><|vision_end|>", "<image>": "<image>\n"}
+"""How Qwen-VL and LLaVA have learnt to see a picture among text, where their template does not write it so."""
 _MEANS_PICTURES = re.compile(r"image|img|vision|video|patch", re.IGNORECASE)
 
 
@@ -91,8 +93,7 @@ class PictureWriting:
 def picture_writing(tokenizer: Tokenizer, placeholder: str, surrounded: str, placeholder_id: int) -> PictureWriting:
     """How the model of `tokenizer` speaks of pictures, whose templates write `placeholder`."""
     texts = {text for text in tokenizer.special_tokens if _MEANS_PICTURES.search(text)}
-    begin, end = "<|vision_start|>", "<|vision_end|>"
-    alone = f"{begin}{placeholder}{end}" if {begin, end} <= texts else placeholder
+    alone = _ALONE.get(placeholder, placeholder)
     reserved = tuple(sorted(texts | {placeholder, tokenizer.token_text(placeholder_id)}))
     return PictureWriting(placeholder=placeholder, surrounded=surrounded, placeholder_id=placeholder_id, alone=alone, reserved=reserved)
 
