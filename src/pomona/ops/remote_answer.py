@@ -107,6 +107,7 @@ def read_usage(told: Json) -> Usage:
     return Usage(
         prompt_tokens=int(told.get("prompt_tokens") or 0),
         cached_tokens=int(details.get("cached_tokens") or 0),
+        picture_tokens=int(details.get("image_tokens") or 0),
         completion_tokens=int(told.get("completion_tokens") or 0),
         reasoning_tokens=int(thoughts.get("reasoning_tokens") or 0),
     )

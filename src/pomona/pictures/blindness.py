@@ -29,10 +29,8 @@ def _as_text(message: Message, model: str, seeing: Sequence[str]) -> Message:
     if message.role != "tool":
         param = message.pictures[0].param
         others = f"Models here that do: {', '.join(map(repr, seeing))}." if seeing else "No model here does."
-        raise UnsupportedField(
-            f"{param} holds a {_name(message.pictures[0])}, and the model {model!r} takes no pictures. {others} Or leave it out.",
-            param=param,
-        )
+        what = _with_article(_name(message.pictures[0]))
+        raise UnsupportedField(f"{param} holds {what}, and the model {model!r} takes no pictures. {others} Or leave it out.", param=param)
     return replace(message, content=_lines(message.content))
 
 
@@ -57,3 +55,7 @@ def _name(part: Part) -> str:
     kind = match[1].lower()
     kibibytes = max(1, round((len(part.url) - part.url.find(",")) * _BASE64_RATIO / 1024))
     return f"PDF document of {kibibytes} KiB" if kind == "application/pdf" else f"{kind} picture of {kibibytes} KiB"
+
+
+def _with_article(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

@@ -243,7 +243,7 @@ def test_a_cloud_call_without_its_result_is_left_out(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([{"type": "image", "source": PNG}], "messages[0].content[0].source holds a image/png picture of 3 KiB"),
+        ([{"type": "image", "source": PNG}], "messages[0].content[0].source holds an image/png picture of 3 KiB"),
         ([text("a"), {"type": "image", "source": {"type": "file", "file_id": "f"}}], "messages[0].content[1].source holds a stored file"),
         ([{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}], "holds a PDF document of 1 KiB"),
         ([{"type": "document", "source": {"type": "url", "url": "https://example.com"}}], "takes no pictures"),

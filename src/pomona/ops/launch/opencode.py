@@ -15,6 +15,8 @@ def _plan(target: Target, _arguments: Sequence[str]) -> Plan:
     model: dict[str, object] = {"name": target.model}
     if target.max_context is not None:
         model["limit"] = {"context": target.max_context, "output": min(LONGEST_ANSWER, target.max_context // 4)}
+    if target.vision:
+        model |= {"attachment": True, "modalities": {"input": ["text", "image", "pdf"], "output": ["text"]}}
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "Pomona",

@@ -19,6 +19,8 @@ class Target:
     api_key: str
     codex_entry: Mapping[str, object] | None = None
     """What the server's list of models says of the model in Codex's words."""
+    vision: bool = False
+    """The model takes pictures."""
     compact: bool = False
     """Leave out of the client's own prompt what it can do without, because the model's context is small."""
 

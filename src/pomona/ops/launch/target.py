@@ -69,7 +69,14 @@ async def _ask(url: str, wish: Wish) -> Target | None:
         return None
     entries = cast("list[dict[str, object]]", listed.get("models", []))
     entry = next((each for each in entries if each.get("slug") == found["id"]), None)
-    return Target(url=url, model=str(found["id"]), max_context=found.get("max_context"), api_key=key, codex_entry=entry)
+    return Target(
+        url=url,
+        model=str(found["id"]),
+        max_context=found.get("max_context"),
+        api_key=key,
+        codex_entry=entry,
+        vision=bool(found.get("vision")),
+    )
 
 
 async def _list(url: str, key: str) -> dict[str, Any]:

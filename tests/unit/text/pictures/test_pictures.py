@@ -203,7 +203,7 @@ def test_pictures_that_nobody_prepared_are_refused() -> None:
 
 def test_a_template_that_leaves_pictures_out_is_refused() -> None:
     source = "{% for message in messages %}{{ message.role }}:{{ message.content[:5] }};{% endfor %}"
-    with pytest.raises(InvalidRequest, match="0 places for 1 pictures|shows 0 of 1 pictures"):
+    with pytest.raises(InvalidRequest, match=r"0 places for 1 pictures|shows 0 of 1 pictures"):
         asked("qwen2_5_vl", said("user", "A long text before", ONE), source=source)
 
 
