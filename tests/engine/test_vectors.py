@@ -1,6 +1,7 @@
 """The engine for vectors: the laws, taking turns, cancelling, refusing."""
 
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pomona.core.errors import InvalidRequest
 from pomona.engine.protocol import Encode, Encoded, TextInput
 from pomona.engine.vectors.engine import VectorEngine
+from pomona.engine.vectors.schedule import Request, Schedule
 from tests.golden.encoder_cases import ENCODERS, load_case, task_of_case
 
 SAME = 1e-5
@@ -44,9 +46,9 @@ def test_whatever_the_budget_and_the_company_vectors_are_the_same(name: str) -> 
 
 
 def test_passes_keep_to_the_budget_padding_included() -> None:
-    engine = engine_of(budget=100)
-    engine.add(Encode("a", texts(40)))
-    schedule = engine._schedule
+    schedule = Schedule(100)
+    given = texts(40)
+    schedule.add(Request(id="a", texts=given, left=deque(range(40))))
     while len(schedule):
         lengths = [place.tokens for place in schedule.take()]
         assert len(lengths) * max(lengths) <= 100
@@ -79,7 +81,7 @@ def test_cancelled_requests_are_forgotten() -> None:
     engine.cancel("a")
     engine.cancel("unknown")
     assert set(run(engine)) == {"b"}
-    assert (engine.stats().running, engine.stats().waiting, engine._requests) == (0, 0, {})
+    assert (engine.stats().running, engine.stats().waiting, engine.requests) == (0, 0, 0)
 
 
 def test_a_request_may_be_cancelled_and_its_name_used_again() -> None:

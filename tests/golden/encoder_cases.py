@@ -6,7 +6,7 @@ Owns: their configurations, prompts, and reading a recorded folder. Does not own
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -98,7 +98,8 @@ def task_of_case(name: str) -> Task:
 def read_encoder_golden(name: str) -> EncoderGolden:
     """The recorded golden `name`, one of `NAMES`."""
     folder = ENCODERS / name
-    found = {key: np.array(value) for key, value in cast("dict[str, mx.array]", mx.load(str(folder / "golden.safetensors"))).items()}
+    loaded = cast("dict[str, mx.array]", mx.load(str(folder / "golden.safetensors")))
+    found: dict[str, Any] = {key: np.array(value) for key, value in loaded.items()}
     count = len(PROMPT_TOKENS)
     return EncoderGolden(
         name=name,

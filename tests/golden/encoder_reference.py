@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.golden.encoder_cases import NO, POOLING_MODES, SECOND, VOCABULARY, YES
 from tests.golden.reference import number_tokenizer
@@ -45,7 +45,8 @@ def random_encoder(config: Mapping[str, object], *, seed: int) -> EncoderReferen
     """A model of `config` with random weights; norms and biases are no longer what they are at first."""
     torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     torch.manual_seed(seed)
-    kind = getattr(transformers, str(config["architectures"][0]))  # pyright: ignore[reportIndexIssue]
+    (named,) = cast("list[str]", config["architectures"])
+    kind = getattr(transformers, named)
     given = {key: value for key, value in config.items() if key not in {"architectures", "model_type"}}
     model = kind(kind.config_class(**given, attn_implementation="eager")).eval()
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Encoders and rerankers compute what transformers and sentence-transformers compute, with the C functions for CPUs and without."""
 
 from dataclasses import replace
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -10,7 +11,7 @@ from pomona.models.encoders.batch import Batch, TextIds
 from pomona.models.encoders.layout import read_layout
 from pomona.models.encoders.pooling import Pooling
 from pomona.models.validation import read_config
-from tests.golden.encoder_cases import NAMES, POOLING_MODES, SECOND, TOLERANCE, EncoderGolden, load_case, read_encoder_golden
+from tests.golden.encoder_cases import NAMES, POOLING_MODES, SECOND, TOLERANCE, EncoderGolden, Floats, load_case, read_encoder_golden
 
 EMBEDDERS = [name for name in NAMES if read_encoder_golden(name).task == "embed"]
 RERANKERS = [name for name in NAMES if name not in EMBEDDERS]
@@ -26,7 +27,7 @@ def texts_of(golden: EncoderGolden) -> list[TextIds]:
 def test_hidden_states_equal_those_of_transformers(name: str, plain: bool) -> None:
     golden = read_encoder_golden(name)
     model = load_case(golden.folder, golden.task, plain=plain)
-    found = np.array(model.encoder(Batch(texts_of(golden))))
+    found = cast("Floats", np.array(model.encoder(Batch(texts_of(golden)))))
     assert np.abs(found - np.concatenate(golden.hidden)).max() < TOLERANCE
 
 

@@ -63,7 +63,7 @@ def test_all_fields_reach_the_reranker(gateway: Gateway) -> None:
     ],
 )
 def test_bad_bodies_say_what_is_wrong(gateway: Gateway, body: dict[str, object], part: str) -> None:
-    response = post(gateway, **body)
+    response = gateway.http().post("/v1/rerank", json={"model": RERANKER, "query": QUERY, "documents": DOCUMENTS, **body})
     assert response.status_code == 400, response.text
     assert part in response.json()["error"]["message"]
     assert not gateway.reranker.seen

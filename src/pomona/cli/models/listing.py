@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from pomona.cli.output import Cell
     from pomona.core.settings import Settings
     from pomona.models.catalog import CatalogEntry
+    from pomona.models.validation import FolderFacts
 
 KINDS = {"bundled": "bundled", "folder": "folder", "hub": "Hugging Face cache", None: "?"}
+TASKS = {"generate": "writes text", "embed": "makes vectors of texts", "rerank": "ranks documents"}
 
 
 @click.command(cls=PomonaCommand)
@@ -31,7 +33,7 @@ def list_models(context: click.Context, as_json: bool) -> None:
         print_json([document(entry, default=settings.models.default) for entry in entries])
         return
     rows = [_row(entry, default=settings.models.default) for entry in entries]
-    columns = ("model", "kind", "architecture", "parameters", "size", "weights", "context")
+    columns = ("model", "kind", "task", "architecture", "parameters", "size", "weights", "context")
     print_table(columns, rows, color=context.color, numeric=("parameters", "size", "context"))
     for entry in entries:
         if entry.problem:
@@ -114,6 +116,7 @@ def document(entry: "CatalogEntry", *, default: str) -> dict[str, object]:
         "max_context": facts.max_context if facts else None,
         "vocabulary": facts.vocabulary if facts else None,
         "has_chat_template": facts.has_chat_template if facts else None,
+        "task": facts.task if facts else None,
     }
 
 
@@ -137,11 +140,11 @@ def _row(entry: "CatalogEntry", *, default: str) -> "list[str | Cell]":
     name: Cell = (f"{entry.id} (default)", "bold") if entry.id == default else (entry.id, "")
     kind = f"alias of {entry.alias_of}" if entry.alias_of else f"adapter of {entry.base}" if entry.base else KINDS[entry.kind]
     if entry.facts is None:
-        return [name, kind, ("cannot be used", "red"), "", "", "", ""]
+        return [name, kind, ("cannot be used", "red"), "", "", "", "", ""]
     facts = entry.facts
     weights = facts.quantization or facts.dtype
     context = str(facts.max_context) if facts.max_context else "?"
-    return [name, kind, facts.architecture, human_count(facts.parameters), human_bytes(facts.weight_bytes), weights, context]
+    return [name, kind, facts.task, facts.architecture, human_count(facts.parameters), human_bytes(facts.weight_bytes), weights, context]
 
 
 def _lines(entry: "CatalogEntry") -> dict[str, str]:
@@ -166,11 +169,16 @@ def _lines(entry: "CatalogEntry") -> dict[str, str]:
         lines["changes"] = ", ".join(adapter.targets)
     return {
         **lines,
+        "task": TASKS[facts.task],
         "architecture": f"{facts.architecture} ({facts.model_type})",
         "parameters": human_count(facts.parameters),
         "size": human_bytes(facts.weight_bytes),
         "weights": f"{facts.dtype}, {facts.quantization}" if facts.quantization else facts.dtype,
         "context": f"{facts.max_context} tokens" if facts.max_context else "not said in its files",
         "vocabulary": f"{facts.vocabulary} tokens" if facts.vocabulary else "not said in its files",
-        "chat template": "yes" if facts.has_chat_template else "no: `pomona generate --raw` continues text",
+        **({"chat template": _template(facts)} if facts.task == "generate" else {}),
     }
+
+
+def _template(facts: "FolderFacts") -> str:
+    return "yes" if facts.has_chat_template else "no: `pomona generate --raw` continues text"

@@ -73,6 +73,11 @@ class VectorEngine:
         waiting = len(self._schedule)
         return Stats(steps=self._steps, running=min(waiting, 1), waiting=max(0, waiting - 1), device_peak_bytes=self._peak_bytes())
 
+    @property
+    def requests(self) -> int:
+        """Requests that are not complete."""
+        return len(self._requests)
+
     def close(self) -> None:
         """Drop all requests."""
         for request_id in list(self._requests):

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,7 +16,7 @@ from pomona.models.encoders.batch import Batch, TextIds
 from pomona.models.encoders.layout import read_layout
 from pomona.models.tasks import task_of
 from pomona.models.validation import inspect_folder, read_config
-from tests.golden.encoder_cases import ENCODERS, NAMES, load_case, read_encoder_golden, task_of_case
+from tests.golden.encoder_cases import ENCODERS, NAMES, Floats, load_case, read_encoder_golden, task_of_case
 
 
 def copied(name: str, target: Path) -> Path:
@@ -108,7 +108,7 @@ def test_unknown_layouts_name_the_file(tmp_path: Path, file: str, value: object,
 
 def rewrite_weights(folder: Path, drop: str = "", add: str = "") -> None:
     path = str(folder / "model.safetensors")
-    weights: dict[str, Any] = dict(mx.load(path))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    weights = cast("dict[str, Any]", mx.load(path))
     mx.eval(*weights.values())
     if drop:
         del weights[drop]
@@ -153,11 +153,11 @@ def test_heads_of_other_tasks_are_left_out(tmp_path: Path) -> None:
     golden = read_encoder_golden("bert")
     folder = copied("bert", tmp_path)
     path = str(folder / "model.safetensors")
-    weights: dict[str, Any] = dict(mx.load(path))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    weights = cast("dict[str, Any]", mx.load(path))
     renamed = {f"bert.{name}": value for name, value in weights.items()} | {"cls.predictions.bias": mx.zeros((113,))}
     mx.eval(*renamed.values())
     mx.save_safetensors(path, renamed)
-    found = np.array(load_case(folder, "embed").encoder(Batch([TextIds(ids=golden.prompts[1])])))
+    found = cast("Floats", np.array(load_case(folder, "embed").encoder(Batch([TextIds(ids=golden.prompts[1])]))))
     assert np.abs(found - golden.hidden[1]).max() < 1e-4
 
 
@@ -174,7 +174,7 @@ def test_quantised_weights_in_mlx_layout(tmp_path: Path, plain: bool) -> None:
     mx.eval(*weights.values())
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
     change(folder / "config.json", quantization={"group_size": 32, "bits": 8})
-    found = np.array(load_case(folder, "embed", plain=plain).encoder(Batch([TextIds(ids=golden.prompts[1])])))
+    found = cast("Floats", np.array(load_case(folder, "embed", plain=plain).encoder(Batch([TextIds(ids=golden.prompts[1])]))))
     assert np.abs(found - golden.hidden[1]).max() < 0.2
     assert np.abs(found - golden.hidden[1]).max() > 1e-5
 
