@@ -169,6 +169,22 @@ def test_models_are_loaded_unloaded_and_loaded_again(engine: Engine) -> None:
     assert "pomona-tiny" in [card.id for card in engine.models()]
 
 
+def test_a_model_is_loaded_anew_for_other_settings(engine: Engine) -> None:
+    text = engine.chat("Say one.", max_tokens=12, **GREEDY).text
+    try:
+        engine.load(draft="pomona-tiny", keep_alive=60)
+        answer = engine.chat("Say one.", max_tokens=12, **GREEDY)
+        assert engine.status().keep_alive_seconds == 60
+    finally:
+        engine.load(keep_alive=-1, draft=None)
+
+    assert answer.text == text
+    with pytest.raises(ValidationFailed, match="kv_bits"):
+        engine.load(kv_bits=3)
+    with pytest.raises(ValidationFailed, match="drafft"):
+        engine.load(drafft="x")
+
+
 def test_an_engine_that_is_closed_says_so() -> None:
     engine = Engine("pomona-tiny", settings=SETTINGS)
     with pytest.raises(Conflict, match="not running"):

@@ -19,7 +19,7 @@ from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
 from pomona.fleet.tasks import task_for
 from pomona.fleet.vectors import ModelEmbedder, ModelReranker, NoWords, load_reading
-from pomona.models.references import ResolvedModel, resolve
+from pomona.models.references import ResolvedModel
 
 
 class LivingEngine(Protocol):
@@ -42,7 +42,7 @@ class LivingEngine(Protocol):
 class Workshop:
     """What all engines of one Pomona are made with: the command of an engine process (None: threads), where caches go, threads for text.
 
-    `settings` are those that hold for the model which is opened.
+    `settings` are those that hold for the model which is opened, `draft` is the folder of the one that drafts for it.
     """
 
     command: tuple[str, ...] | None
@@ -51,6 +51,7 @@ class Workshop:
     pool: Executor
     shelf: WordsShelf
     adapter_of: AdapterOf = no_adapter
+    draft: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +105,8 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         engine=settings.engine,
         models=settings.models,
         logging=settings.logging,
-        draft=_draft_folder(model, settings),
+        draft=workshop.draft,
         vectors=settings.vectors,
         task=task_for(model, settings.models),
     )
     return EngineClient(workshop.command, lambda address: launch(address=address), settings.fleet)
-
-
-def _draft_folder(model: ResolvedModel, settings: Settings) -> Path | None:
-    """Where the model is that drafts for `model`. Raises ModelNotFound or ModelUnusable for one that is not here."""
-    overrides = settings.models.overrides
-    known = next((overrides[name] for name in (*model.aliases, model.id, model.reference) if name in overrides), None)
-    if known is None or known.draft is None or settings.engine.speculation not in {"auto", "draft"}:
-        return None
-    return resolve(known.draft, settings.models).path

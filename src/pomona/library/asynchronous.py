@@ -9,16 +9,18 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pomona.app import load_app, read_settings
 from pomona.core.errors import Cancelled, Conflict, InvalidRequest, NotFound, PomonaError, TimedOut
 from pomona.core.events import Event, Following
 from pomona.core.generation import GenerateEvent, GenerateRequest, TextDelta
+from pomona.core.settings import ModelOverrides
 from pomona.core.status import EngineReport, MemoryReport, ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import EmbedRequest, RerankRequest, VectorKind
 from pomona.fleet.residency.house import House
 from pomona.library.answers import Answer, Collector
-from pomona.library.options import Messages, Text, chat_call, single, text_call
+from pomona.library.options import Messages, Text, ValidationFailed, chat_call, issue_of, single, text_call
 from pomona.server.openai.call import new_id
 
 
@@ -89,9 +91,14 @@ class AsyncEngine:
         self._house = None
         await self._stack.aclose()
 
-    async def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False) -> ModelStatus:
-        """Load and warm up `model`; at once if it is there. `keep_alive` is in seconds after its last use, -1 for ever."""
+    async def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False, **overrides: Any) -> ModelStatus:
+        """Load and warm up `model`; at once if it is there. `keep_alive` is in seconds after its last use, -1 for ever.
+
+        `overrides` are the fields of `models.overrides`, such as `draft` or `kv_bits`; a model that is loaded is loaded anew for them.
+        """
         name = self._card(model).id
+        if overrides:
+            await self._override(name, overrides)
         status = await self._parts.residency.load(name, keep_alive_seconds=keep_alive)
         return await self._parts.residency.pin(name, pinned=True) if pin else status
 
@@ -218,6 +225,14 @@ class AsyncEngine:
         """
         with self._parts.events.following(tokens=tokens) as following:
             yield _unnumbered(following)
+
+    async def _override(self, name: str, overrides: Mapping[str, Any]) -> None:
+        try:
+            self._parts.override(name, ModelOverrides.model_validate(overrides))
+        except ValidationError as error:
+            raise ValidationFailed([issue_of(problem) for problem in error.errors(include_url=False)]) from None
+        if self.status(name).state == "ready":
+            await self._parts.residency.unload(name)
 
     @property
     def _parts(self) -> House:

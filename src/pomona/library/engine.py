@@ -75,9 +75,9 @@ class Engine:
             finally:
                 self._stop()
 
-    def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False) -> ModelStatus:
+    def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False, **overrides: Any) -> ModelStatus:
         """Load and warm up a model; at once if it is there."""
-        return self._run(self._engine.load(model, keep_alive=keep_alive, pin=pin))
+        return self._run(self._engine.load(model, keep_alive=keep_alive, pin=pin, **overrides))
 
     def unload(self, model: str | None = None, *, force: bool = False) -> UnloadReport:
         """Unload a model once its answers have ended."""

@@ -80,7 +80,7 @@ def read(kind: type[Body], fields: Mapping[str, Any], options: Mapping[str, Any]
     try:
         return kind.model_validate_json(json.dumps(body, default=_plain))
     except ValidationError as error:
-        raise ValidationFailed([_issue(problem) for problem in error.errors(include_url=False)]) from None
+        raise ValidationFailed([issue_of(problem) for problem in error.errors(include_url=False)]) from None
     except TypeError as error:
         raise ValidationFailed([Issue(path="options", message=f"{error}. Give plain values.", code="invalid_type")]) from None
 
@@ -140,7 +140,8 @@ def _unknown(name: str, known: set[str] | frozenset[str]) -> Issue:
     return Issue(path=name, message=f"There is no option of that name.{hint}", code="unknown_option")
 
 
-def _issue(problem: Any) -> Issue:
+def issue_of(problem: Any) -> Issue:
+    """One of pydantic's errors as an issue."""
     message = str(problem["msg"]).replace("Input should", "should")
     shown = "" if problem["type"] == "missing" else f"is {_clip(problem['input'])} and "
     return Issue(path=path_of(problem["loc"]), message=f"{shown}{message}.", code=str(problem["type"]))

@@ -1,7 +1,7 @@
 """All models of one Pomona behind their ports: what servers and the Python engine work with."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +58,8 @@ class House:
     events: EventBus
     kept: KeptMemory
     pool: ResidentPool
+    override: Callable[[str, ModelOverrides], None]
+    """What differs for one model from its next load on. Raises ModelNotFound."""
 
     def loaded_folders(self) -> list[Path]:
         """Folders of the models that are in memory, or on their way."""
@@ -116,6 +118,7 @@ async def open_house(default: ResolvedModel, workshop: Workshop, around: Surroun
             events=events,
             kept=steward,
             pool=pool,
+            override=plumbing.override,
         )
         async with Warden(pool, guard, means).on_duty():
             yield house
@@ -161,13 +164,29 @@ class _Plumbing:
         if facts is None:
             raise ModelUnusable(problem or f"The folder {str(slot.model.path)!r} cannot be read.")
         engine, known = self._settings_of(slot, None).engine, self.scales.known(slot)
-        return estimate(facts, engine, expanded=self._expanded, budget=self.budget, measured=known)
+        needs = estimate(facts, engine, expanded=self._expanded, budget=self.budget, measured=known)
+        draft = self._draft_of(slot.model)
+        drafting = look_into(draft)[0] if draft is not None and known is None else None
+        if drafting is None:
+            return needs
+        return replace(needs, weights=needs.weights + estimate(drafting, engine, expanded=self._expanded, budget=self.budget).weights)
 
     def open(self, slot: Slot, plan: MemoryPlan) -> AbstractAsyncContextManager[Resident]:
         """Its engine, within `plan`."""
-        return open_resident(
-            slot.model, replace(self._workshop, settings=self._settings_of(slot, plan.kv), adapter_of=self.directory.adapter_of)
-        )
+        settings = self._settings_of(slot, plan.kv)
+        workshop = replace(self._workshop, settings=settings, adapter_of=self.directory.adapter_of, draft=self._draft_of(slot.model))
+        return open_resident(slot.model, workshop)
+
+    def override(self, name: str, overrides: ModelOverrides) -> None:
+        """Let `overrides` hold for `name` from its next load on. Raises ModelNotFound."""
+        self._overrides[self.directory.resolve(name).path] = overrides
+
+    def _draft_of(self, model: ResolvedModel) -> Path | None:
+        """Where the model is that drafts for `model`. Raises ModelNotFound or ModelUnusable for one that is not here."""
+        draft = self._overrides_of(model).draft
+        if draft is None or self._settings.engine.speculation not in {"auto", "draft"}:
+            return None
+        return self.directory.resolve(draft).path
 
     async def words(self, name: str) -> ModelTokenization:
         """How a model reads and writes, whether or not it is loaded."""
@@ -186,8 +205,9 @@ class _Plumbing:
             changed = int((slot.model.path / "config.json").stat().st_mtime)
         except OSError:
             changed = 0
-        bits = self._settings_of(slot, None).engine.kv_bits
-        return f"{slot.model.path} {changed} {self._settings.models.device} {'float32' if self._expanded else 'stored'} {bits}"
+        bits, draft = self._settings_of(slot, None).engine.kv_bits, self._draft_of(slot.model)
+        stored = "float32" if self._expanded else "stored"
+        return f"{slot.model.path} {changed} {self._settings.models.device} {stored} {bits}" + (f" {draft}" if draft else "")
 
     def _settings_of(self, slot: Slot, kv_bytes: int | None) -> Settings:
         return settings_for(self._overrides_of(slot.model), self._settings, default=slot.default, kv_bytes=kv_bytes)
