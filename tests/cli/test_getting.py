@@ -90,6 +90,11 @@ def test_gated_models_need_a_token(pomona: Pomona, hub: FakeHub) -> None:
     assert f"Accept its terms at {hub.url}/acme/tiny" in result.stderr
 
 
+def test_an_adapter_is_pulled(pomona: Pomona, hub: FakeHub) -> None:
+    hub.add_folder("acme/legal", Path(__file__).parents[1] / "data" / "adapters" / "lora")
+    assert "Try: pomona chat -m MODEL+acme/legal" in succeeded(pomona("pull", "acme/legal"))
+
+
 def test_search_says_what_fits(pomona: Pomona, hub: FakeHub) -> None:
     lines = succeeded(pomona("search", "acme")).splitlines()
     assert [line.split()[:2] for line in lines] == [["model", "fits"], ["acme/tiny", "fits"]]

@@ -1,6 +1,7 @@
 """Registered models, aliases and pins: what may be named how, and a file that many write at a time."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pomona.hub.registry.scanning import FolderScanner
 from pomona.models.references import resolve
 from tests.hub.conftest import STORIES
 
+ADAPTER = Path(__file__).parents[1] / "data" / "adapters" / "lora"
 WRITERS, WRITES = 3, 20
 
 
@@ -42,11 +44,10 @@ def make(folder: Path, **settings: object) -> LocalRegistry:
 
 
 def adapter(folder: Path, *, base: str | None = "pomona-tiny", weights: bool = True) -> Path:
-    """An adapter in PEFT's layout; its weights are a file of the right format."""
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base} if base else {}))
-    if weights:
-        shutil.copy(STORIES / "model.safetensors", folder / "adapter_model.safetensors")
+    """An adapter in PEFT's layout that says it is for `base`."""
+    shutil.copytree(ADAPTER, folder, ignore=None if weights else shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": base}))
     return folder
 
 
@@ -91,10 +92,10 @@ def test_what_cannot_be_registered(tmp_path: Path, entry: RegisteredModel, error
 
 def test_a_broken_adapter_is_refused(registry: LocalRegistry, tmp_path: Path) -> None:
     folder = adapter(tmp_path / "empty", weights=False)
-    with pytest.raises(AdapterUnusable, match="has no weights"):
+    with pytest.raises(AdapterUnusable, match=re.escape(str(folder))):
         registry.register(RegisteredModel(name="empty", path=str(folder), base="pomona-tiny"))
-    (folder / "adapters.safetensors").write_bytes(b"")
-    with pytest.raises(ModelUnusable, match=r"adapters.safetensors"):
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelUnusable, match=r"adapter_model.safetensors"):
         registry.register(RegisteredModel(name="empty", path=str(folder), base="pomona-tiny"))
 
 

@@ -55,7 +55,18 @@ def pull(context: click.Context, reference: str, dry_run: bool, as_json: bool, *
     if as_json:
         print_json({"reference": reference, "model": options["alias"] or model, "name": model})
     elif invocation.verbosity >= 0:
-        click.echo(f"{options['alias'] or model} is here. Try: pomona chat -m {options['alias'] or model}")
+        click.echo(_what_next(puller, model, options["alias"]))
+
+
+def _what_next(puller: "Puller", model: str, alias: str | None) -> str:
+    from pomona.models.adapters.reading import is_adapter
+    from pomona.models.hub_cache import find_snapshot
+
+    repository, _, revision = model.partition("@")
+    snapshot = find_snapshot(repository, revision or None, puller.hub_cache) if repository.count("/") == 1 else None
+    if snapshot is not None and is_adapter(snapshot):
+        return f"The adapter {model} is here. Try: pomona chat -m MODEL+{model}, with the model that it was made for"
+    return f"{alias or model} is here. Try: pomona chat -m {alias or model}"
 
 
 def _run(puller: "Puller", request: "PullRequest", *, quiet: bool) -> str:

@@ -10,8 +10,8 @@ from pomona.core.errors import ConfigurationError, Conflict, InvalidRequest, Mod
 from pomona.core.hub import RegisteredModel
 from pomona.core.settings import ModelsSettings
 from pomona.core.telemetry import get_logger
-from pomona.hub.registry.adapters import check_adapter
 from pomona.hub.registry.file import Document, RegistryFile
+from pomona.models.adapters.reading import read_adapter
 from pomona.models.references import BUNDLED, Names, all_aliases, close_names, named_folders, resolve
 from pomona.models.validation import inspect_folder
 
@@ -61,7 +61,7 @@ class LocalRegistry:
             inspect_folder(path)
         else:
             resolve(entry.base, self._settings, names=self.names(), hub_cache=self._hub_cache)
-            check_adapter(path)
+            read_adapter(path)
 
         def add(document: Document) -> Document:
             if any(other.name == entry.name for other in document.models):

@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.core.errors import Forbidden, NotFound, PomonaError
 from pomona.core.hub import RegisteredModel, ScanReport
 from pomona.core.ports import Registry
-from pomona.hub.registry.adapters import base_of, check_adapter, is_adapter
+from pomona.models.adapters.reading import is_adapter, read_adapter
 
 DEPTH = 4
 """Folders below the given one that are looked into."""
@@ -69,10 +69,9 @@ def _entry(folder: Path, taken: set[str]) -> RegisteredModel:
     name = _free_name(folder, taken)
     if not is_adapter(folder):
         return RegisteredModel(name=name, path=str(folder), registered_by=SCANNED)
-    config: Mapping[str, object] = check_adapter(folder)
-    base = base_of(config)
+    base = read_adapter(folder).base
     if base is None:
-        raise NotFound(f"{str(folder / 'adapter_config.json')!r} does not say for which model the adapter was made. Register it by hand.")
+        raise NotFound(f"The adapter in {str(folder)!r} does not say for which model it was made. Register it by hand.")
     return RegisteredModel(name=name, path=str(folder), base=base, registered_by=SCANNED)
 
 
