@@ -23,7 +23,18 @@ def test_the_command_line_of_schemathesis_finds_nothing_on_the_admin_address(gat
     gateway.directory.stands_in = "0"  # the name that is made up most often
     left_out = [word for path in (ENDLESS, UNLOADS_ALL) for word in ("--exclude-path", path)]
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.urls.admin}/openapi.json", *left_out]
-    options = ["--phases", "examples,coverage", "--seed", "1", "--workers", "2", "--no-color", "--continue-on-failure"]
+    options = [
+        "--phases",
+        "examples,coverage",
+        "--seed",
+        "1",
+        "--workers",
+        "2",
+        "--no-color",
+        "--continue-on-failure",
+        "--request-timeout",
+        "60",
+    ]
     found = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stdout[-5000:]
 
