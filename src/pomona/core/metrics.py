@@ -51,6 +51,8 @@ class Metrics:
         self.picture_bytes = gauge("engine_picture_bytes", "Bytes of picture features kept for pictures that come again.", ("model",))
         self.pictures_made = gauge("engine_pictures_made", "Pictures whose features the present engine process computed.", ("model",))
         self.pictures_spared = gauge("engine_pictures_spared", "Times that an engine had a picture's features at hand.", ("model",))
+        self.drafted_tokens = gauge("engine_drafted_tokens", "Tokens that the present engine process guessed ahead.", ("model",))
+        self.accepted_tokens = gauge("engine_accepted_tokens", "Guesses of the present engine process that were right.", ("model",))
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
         self.drafted_tokens = gauge("engine_drafted_tokens", "Tokens that the present engine process guessed ahead.", ("model",))
         self.accepted_tokens = gauge("engine_accepted_tokens", "Guesses of the present engine process that were right.", ("model",))
