@@ -54,8 +54,6 @@ class Metrics:
         self.drafted_tokens = gauge("engine_drafted_tokens", "Tokens that the present engine process guessed ahead.", ("model",))
         self.accepted_tokens = gauge("engine_accepted_tokens", "Guesses of the present engine process that were right.", ("model",))
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
-        self.drafted_tokens = gauge("engine_drafted_tokens", "Tokens that the present engine process guessed ahead.", ("model",))
-        self.accepted_tokens = gauge("engine_accepted_tokens", "Guesses of the present engine process that were right.", ("model",))
         self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
         self._declare_residency()
 
