@@ -47,7 +47,7 @@ _QWEN_IDS: dict[str, object] = {
     "tie_word_embeddings": False,
 }  # fmt: skip
 _QWEN3_VISION: dict[str, object] = {
-    "depth": 3, "hidden_size": 32, "intermediate_size": 40, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2,
+    "depth": 3, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2,
     "temporal_patch_size": 2, "in_channels": 3, "hidden_act": "gelu_pytorch_tanh", "out_hidden_size": 32, "num_position_embeddings": 36,
     "deepstack_visual_indexes": [0, 1],
 }  # fmt: skip
@@ -190,12 +190,12 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "gemma3": {"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 24, "width": 24}},
     "pixtral": {
         "image_processor_type": "PixtralImageProcessor",
-        "size": {"longest_edge": 48},
+        "size": {"longest_edge": 64},
         "patch_size": {"height": 4, "width": 4},
     },
     "mistral3": {
         "image_processor_type": "PixtralImageProcessor",
-        "size": {"longest_edge": 48},
+        "size": {"longest_edge": 64},
         "patch_size": {"height": 8, "width": 8},
     },
     "qwen3_vl": {
@@ -209,7 +209,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
 """Of preprocessor_config.json."""
 MARKS = {"image_break_token": "<break>", "image_end_token": "<end>", "patch_size": 4}
 """Of processor_config.json, for Pixtral."""
-PICTURE_NAMES = ("qwen2_5_vl", "qwen2_vl")
+PICTURE_NAMES = tuple(CONFIGS)
 
 
 def processor_of(name: str) -> Mapping[str, Any]:

@@ -98,9 +98,9 @@ def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = T
 
 def build_module(facts: FolderFacts) -> tuple[nn.Module, Mapping[str, object]]:
     """The module with its weights still on disk: MLX reads each one when it is first needed. Raises ModelUnusable."""
-    special = (
-        {"model_config": language_settings(facts.config), "get_model_classes": language_classes} if is_vision_config(facts.config) else {}
-    )
+    special: dict[str, object] = {}
+    if is_vision_config(facts.config):
+        special = {"model_config": language_settings(facts.config, facts.tensors), "get_model_classes": language_classes}
     try:
         return _load_model(facts.path, lazy=True, strict=True, trust_remote_code=False, **special)
     except BUILD_ERRORS as error:

@@ -169,12 +169,12 @@ class GroupView:
             keys = firsts + mx.arange(self.blocks * self.page_tokens)  # (rows, keys)
         queries, keys = queries[:, :, None], keys[:, None]
         visible = keys <= queries
-        if limit is not None:
-            visible = visible & (keys > queries - limit)
         for row, spans in enumerate(self.joined or ()):
             for first, end in spans:
                 both = (queries >= first) & (queries < end) & (keys >= first) & (keys < end)
                 visible = visible | (both & (mx.arange(len(self.starts)) == row)[:, None, None])
+        if limit is not None:
+            visible = visible & (keys > queries - limit)
         return visible[:, None]
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from pomona.engine.vision.row import PicturedRow
-from pomona.models.vision.features import PictureFeatures
+from pomona.models.vision.towers.features import PictureFeatures
 
 
 @dataclass(frozen=True, slots=True, eq=False)

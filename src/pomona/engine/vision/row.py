@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from pomona.core.generation import Prompt, PromptPicture
-from pomona.models.vision.features import PictureFeatures
+from pomona.models.vision.towers.features import PictureFeatures
 
 Places = np.ndarray
 

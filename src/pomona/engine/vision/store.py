@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from pomona.models.vision.features import PictureFeatures
+from pomona.models.vision.towers.features import PictureFeatures
 
 
 class FeatureStore:

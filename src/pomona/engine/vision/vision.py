@@ -15,8 +15,8 @@ from pomona.core.generation import Prompt, PromptPicture
 from pomona.engine.vision.merging import merge
 from pomona.engine.vision.row import PicturedRow, RowPictures, axis_positions
 from pomona.engine.vision.store import FeatureStore
-from pomona.models.vision.features import PictureFeatures
 from pomona.models.vision.loading import VisionPart
+from pomona.models.vision.towers.features import PictureFeatures
 from pomona.pictures.geometry.facts import VisionFacts, expansion, target_size
 from pomona.pictures.geometry.reading import read_vision_facts
 

@@ -4,7 +4,7 @@ mlx-lm's own loading of these models knows one layout of the config and of the n
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import mlx.core as mx
@@ -18,25 +18,25 @@ Weights = dict[str, mx.array]
 _classes = cast("Callable[..., Classes]", vars(importlib.import_module("mlx_lm.utils"))["_get_classes"])
 _LLAMA = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "rms_norm_eps": 1e-6, "vocab_size": 32000}
 TEXT_DEFAULTS: Mapping[str, Json] = {
-    "llama": {**_LLAMA, "intermediate_size": 11008, "tie_word_embeddings": False},
-    "mistral": {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8, "tie_word_embeddings": False},
+    "llama": {**_LLAMA, "intermediate_size": 11008},
+    "mistral": {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8},
     "qwen2": {
         "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
-        "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 10000.0, "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 10000.0,
     },
 }  # fmt: skip
 """What transformers assumes where a `text_config` is silent, as those of LLaVA are."""
 
 
-def language_settings(config: Json) -> dict[str, Any]:
-    """Entries of config.json as mlx-lm's definitions read them."""
+def language_settings(config: Json, tensors: Iterable[str]) -> dict[str, Any]:
+    """Entries of config.json as mlx-lm's definitions read them, for a folder with these `tensors`."""
+    tied = {"tie_word_embeddings": _is_tied(config, tensors)}
     text = config.get("text_config")
     if not isinstance(text, dict):
-        return _rope_settings(config)
+        return {**_rope_settings(config), **tied}
     text = cast("dict[str, Any]", text)
     kind = str(text.get("model_type", "llama"))
-    tied = {"tie_word_embeddings": config["tie_word_embeddings"]} if "tie_word_embeddings" in config else {}
-    return {"text_config": {**TEXT_DEFAULTS.get(kind, {}), **tied, **_pattern(text), **text, **_rope_settings(text)}}
+    return {"text_config": {**TEXT_DEFAULTS.get(kind, {}), **_pattern(text), **text, **_rope_settings(text), **tied}}
 
 
 def language_classes(config: Json) -> Classes:
@@ -99,7 +99,7 @@ def _wrapper(definition: Any) -> type[nn.Module]:
 def _renamed(weights: Weights, config: Json) -> Weights:
     """Without those of the vision part, by mlx-lm's names: `language_model.model.` and `language_model.lm_head.`."""
     settings = cast("Json", config.get("text_config") or config)
-    tied = settings.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
+    tied, turned = _is_tied(config, weights), _outputs_first(weights, settings)
     found: Weights = {}
     for name, array in weights.items():
         if tower_name(name, config) is not None:
@@ -109,8 +109,22 @@ def _renamed(weights: Weights, config: Json) -> Weights:
         else:
             ours = name if name.startswith("language_model.") else f"language_model.{name}"
         if not (tied and ours.startswith("language_model.lm_head.")):
-            found[ours] = array
+            found[ours] = array.swapaxes(1, 2) if turned and ".experts." in ours and array.ndim == 3 else array
     return found
+
+
+def _is_tied(config: Json, tensors: Iterable[str]) -> bool:
+    """The embeddings are the head too: the files hold no head, or the config says that the one in them is not to be used."""
+    if not any(name.endswith("lm_head.weight") for name in tensors):
+        return True
+    declared = config.get("tie_word_embeddings", cast("Json", config.get("text_config") or {}).get("tie_word_embeddings"))
+    return bool(declared)
+
+
+def _outputs_first(weights: Weights, settings: Json) -> bool:
+    """Whether stacked experts lie as transformers 5 saves them, outputs before inputs; mlx-lm takes them the other way round."""
+    shapes = [array.shape for name, array in weights.items() if name.endswith(".experts.down_proj")]
+    return bool(shapes) and shapes[0][1] == settings.get("hidden_size") != shapes[0][2]
 
 
 def _rope_settings(text: Json) -> dict[str, Any]:

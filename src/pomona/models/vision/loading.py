@@ -8,15 +8,27 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from pomona.models.vision.features import Tower
 from pomona.models.vision.hooks import AxisPositions, LayerAdditions, teach_additions, teach_positions
 from pomona.models.vision.language import decoder_layers, embedding_of
 from pomona.models.vision.names import vision_config
-from pomona.models.vision.qwen2_vl import Qwen2Tower
+from pomona.models.vision.towers.features import Tower
+from pomona.models.vision.towers.gemma3 import Gemma3Tower
+from pomona.models.vision.towers.llava import LlavaTower
+from pomona.models.vision.towers.qwen2_vl import Qwen2Tower
+from pomona.models.vision.towers.qwen3_vl import Qwen3Tower
 from pomona.models.vision.weights import load_weights
 
 Json = Mapping[str, Any]
-TOWERS: Mapping[str, Callable[[Json], Tower]] = {"qwen2_vl": Qwen2Tower, "qwen2_5_vl": Qwen2Tower}
+TOWERS: Mapping[str, Callable[[Json], Tower]] = {
+    "qwen2_vl": Qwen2Tower,
+    "qwen2_5_vl": Qwen2Tower,
+    "qwen3_vl": Qwen3Tower,
+    "qwen3_vl_moe": Qwen3Tower,
+    "gemma3": Gemma3Tower,
+    "llava": LlavaTower,
+    "mistral3": LlavaTower,
+    "pixtral": LlavaTower,
+}
 """By `model_type`."""
 
 
@@ -53,7 +65,15 @@ def load_vision(folder: Path, config: Json, module: nn.Module) -> VisionPart:
     embed = embedding_of(module)
     if kind.startswith("qwen"):
         return VisionPart(tower=tower, embed=embed, positions=_positions(config, module), additions=_additions(config, module))
+    if kind == "gemma3":
+        return VisionPart(tower=tower, embed=embed, both_ways=True, scale=_embedding_scale(module))
     return VisionPart(tower=tower, embed=embed)
+
+
+def _embedding_scale(module: nn.Module) -> float:
+    """As mlx-lm's Gemma has it: the root of the width, rounded to bfloat16."""
+    width = cast("int", cast("Any", module).language_model.args.hidden_size)
+    return cast("float", mx.array(width**0.5, mx.bfloat16).item())
 
 
 def _positions(config: Json, module: nn.Module) -> AxisPositions:

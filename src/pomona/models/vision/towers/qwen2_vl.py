@@ -11,8 +11,19 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from pomona.models.vision.blocks import activation, attend, cut_patches, flat_angles, join_heads, patch_places, rotate, split_heads, through
-from pomona.models.vision.features import PictureFeatures
+from pomona.models.vision.towers.blocks import (
+    activation,
+    attend,
+    axis_frequencies,
+    cut_patches,
+    flat_angles,
+    join_heads,
+    patch_places,
+    rotate,
+    split_heads,
+    through,
+)
+from pomona.models.vision.towers.features import PictureFeatures
 
 THETA = 10000.0
 Angles = tuple[mx.array, mx.array]
@@ -144,7 +155,8 @@ class Visual(nn.Module):
     def __call__(self, pixels: mx.array) -> mx.array:
         """(height, width, channels) -> (features, width of the language part)."""
         rows, columns = pixels.shape[0] // self.patch, pixels.shape[1] // self.patch
-        angles = flat_angles(patch_places(rows, columns, self.merge), self.dim, THETA)
+        frequencies = axis_frequencies(self.dim, THETA)
+        angles = flat_angles(patch_places(rows, columns, self.merge), frequencies, frequencies)
         windows = Windows(rows // self.merge, columns // self.merge, self.window, self.merge**2) if self.window else None
         x = through(cut_patches(pixels, self.patch, self.merge), self.patch_embed)
         for index, block in enumerate(self.blocks):

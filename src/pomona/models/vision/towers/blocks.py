@@ -32,10 +32,14 @@ def patch_places(rows: int, columns: int, merge: int = 1) -> np.ndarray:
     return squares.transpose(0, 2, 1, 3, 4).reshape(-1, 2)
 
 
-def flat_angles(places: np.ndarray, dim: int, theta: float) -> tuple[mx.array, mx.array]:
-    """(cos, sin), each (patches, dim), of a rotary embedding whose first half turns by the row and second half by the column."""
-    inverse = theta ** -(np.arange(0, dim // 2, 2, dtype=np.float32) / (dim // 2))
-    angles = (places[:, :, None] * inverse).reshape(len(places), -1)
+def axis_frequencies(dim: int, theta: float, *, shift: int = 0) -> np.ndarray:
+    """(dim / 4,): how fast one axis of a two-dimensional rotary embedding turns; `shift` 0 or 1 in steps of half a frequency."""
+    return theta ** -((np.arange(0, dim, 4, dtype=np.float32) + 2 * shift) / dim)
+
+
+def flat_angles(places: np.ndarray, down: np.ndarray, across: np.ndarray) -> tuple[mx.array, mx.array]:
+    """(cos, sin), each (patches, dim): the first half of each pair's halves turns by the row, the second by the column."""
+    angles = np.concatenate([places[:, :1] * down, places[:, 1:] * across], axis=-1)
     doubled = mx.array(np.concatenate([angles, angles], axis=-1).astype(np.float32))
     return mx.cos(doubled), mx.sin(doubled)
 
