@@ -40,7 +40,7 @@ from pomona.fleet.resident import Resident, Workshop, open_resident
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
 from pomona.models.device import runs_on_cpu
-from pomona.models.references import ResolvedModel
+from pomona.models.references import ResolvedModel, resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +182,11 @@ class _Plumbing:
         self._overrides[self.directory.resolve(name).path] = overrides
 
     def _draft_of(self, model: ResolvedModel) -> Path | None:
-        """Where the model is that drafts for `model`. Raises ModelNotFound or ModelUnusable for one that is not here."""
+        """Where the model is that drafts for `model`: a path too, since no request names it. Raises ModelNotFound, ModelUnusable."""
         draft = self._overrides_of(model).draft
         if draft is None or self._settings.engine.speculation not in {"auto", "draft"}:
             return None
-        return self.directory.resolve(draft).path
+        return resolve(draft, self._settings.models, names=self._around.names()).path
 
     async def words(self, name: str) -> ModelTokenization:
         """How a model reads and writes, whether or not it is loaded."""

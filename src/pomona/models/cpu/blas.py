@@ -58,6 +58,10 @@ class _Library:
         return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+_done: list[BlasReport] = []
+"""What was put under MLX, once for each process: MLX keeps what it finds."""
+
+
 def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str] = COMPILERS) -> BlasReport:
     """Put a fast BLAS under the MLX that this process will import. Call it before `import mlx`; it never raises for what is missing.
 
@@ -68,6 +72,8 @@ def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str]
         return BlasReport(kind="platform")
     if mode == "off":
         return BlasReport(kind="off")
+    if _done:
+        return _done[0]
     if "mlx.core" in sys.modules:
         return BlasReport(
             kind="late", warning="MLX was imported before its BLAS was chosen, so it keeps the slow one. Choose the BLAS first."
@@ -78,7 +84,8 @@ def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str]
         return BlasReport(kind="missing", warning=f"No {_wanted(mode)} was found under MLX. {ADVICE}")
     threads = _limit_threads(library)
     route, warning = _interpose(library, threads, cache_folder, compilers)
-    return BlasReport(kind=library.kind, library=library.path, route=route, threads=threads, warning=warning)
+    _done.append(BlasReport(kind=library.kind, library=library.path, route=route, threads=threads, warning=warning))
+    return _done[0]
 
 
 def _wanted(mode: BlasMode) -> str:
