@@ -24,13 +24,13 @@ WORDS = "apple river stone quickly the of and bright computing weather is not a 
 LENGTHS = (6, 12, 25, 60, 150)
 """Words of a text: a mix of titles, questions and paragraphs."""
 TASKS: dict[str, tuple[int, tuple[int, ...]]] = {
-    "256 mixed texts": (256, LENGTHS),
-    "256 short texts": (256, (8,)),
-    "64 long texts": (64, (180,)),
+    "64 mixed texts": (64, LENGTHS),
+    "128 short texts": (128, (8,)),
+    "16 long texts": (16, (180,)),
     "one question": (1, (12,)),
     "one paragraph": (1, (150,)),
 }
-REPEATS = {"one question": 20, "one paragraph": 10}
+REPEATS = {"one question": 5, "one paragraph": 3}
 Encode = Callable[[list[str]], Any]
 SIDES = ("sentence-transformers", "Pomona, MLX alone", "Pomona")
 
