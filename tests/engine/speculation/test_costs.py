@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.engine.speculation.costs import Costs, Curve, Point, choose
+from pomona.engine.speculation.costs import MARGIN, Costs, Curve, Point, choose
 
 
 class Settled(Curve):
@@ -84,7 +84,7 @@ def test_no_other_choice_is_better(seconds: list[float], offers: list[list[float
     assert all(count <= len(chances) for count, chances in zip(counts, offers, strict=True))
     plain = rows / (costs.plain(rows) or 1.0)
     best = max(rate([min(take, len(chances)) for chances in offers]) for take in range(5))
-    assert max(gain, 1.05) * plain >= best * (1 - 1e-9)
+    assert max(gain, MARGIN) * plain >= best * (1 - 1e-9)
 
 
 def test_measurements_are_averaged_and_outliers_cut() -> None:

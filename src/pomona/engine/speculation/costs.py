@@ -14,7 +14,7 @@ OUTLIER = 4.0
 """Times what was expected: a measurement counts as this at most."""
 SLOPE = 0.1
 """Where nothing was measured: twice the lines cost so much more. Low, so that it is tried."""
-MARGIN = 1.05
+MARGIN = 1.1
 """Guesses must promise so many times the tokens a second."""
 
 
