@@ -20,6 +20,9 @@ KEPT = 8
 """Models whose words are kept; a large vocabulary takes some 100 MB."""
 
 
+Key = tuple[Path, Path | None, int]
+
+
 class WordsShelf:
     """One event loop; files are read in `pool`. Without `pictures` no model takes any."""
 
@@ -27,11 +30,11 @@ class WordsShelf:
         self._pool = pool
         self._pictures = pictures
         self._kept = kept
-        self._words: OrderedDict[tuple[Path, Path | None], asyncio.Future[Words]] = OrderedDict()
+        self._words: OrderedDict[Key, asyncio.Future[Words]] = OrderedDict()
 
     async def words(self, model: ResolvedModel, settings: ModelsSettings) -> Words:
         """How `model` reads and writes. Raises ModelUnusable for a tokenizer or template that cannot be read."""
-        key = (model.path, settings.chat_template)
+        key = (model.path, settings.chat_template, _last_change(model.path))
         if key not in self._words:
             reading = self._words[key] = asyncio.get_running_loop().run_in_executor(
                 self._pool, _load_words, model, settings, self._pictures
@@ -42,10 +45,18 @@ class WordsShelf:
         self._words.move_to_end(key)
         return await asyncio.shield(self._words[key])
 
-    def _forget_failure(self, key: tuple[Path, Path | None], reading: asyncio.Future[Words]) -> None:
+    def _forget_failure(self, key: Key, reading: asyncio.Future[Words]) -> None:
         """The files may be better the next time."""
         if (reading.cancelled() or reading.exception() is not None) and self._words.get(key) is reading:
             del self._words[key]
+
+
+def _last_change(folder: Path) -> int:
+    """When a file of the model was last changed or added: a template may come later, and is to be read then."""
+    try:
+        return max((entry.stat().st_mtime_ns for entry in (folder, *folder.iterdir())), default=0)
+    except OSError:  # the folder is gone, or a file just went
+        return 0
 
 
 def _load_words(model: ResolvedModel, settings: ModelsSettings, pictures: Pictures | None) -> Words:
