@@ -22,7 +22,7 @@ from pomona.core.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from pomona.control.key_usage import UsageBook
-    from pomona.fleet.residency.house import House
+    from pomona.fleet.assembly import Fleet
     from pomona.hub.assembly import HubParts
     from pomona.hub.registry.registry import LocalRegistry
     from pomona.models.references import Names
@@ -133,10 +133,11 @@ class App:
         """The name of the default model, for `GenerateRequest.model`."""
 
     @asynccontextmanager
-    async def open(self) -> "AsyncGenerator[House]":
-        """All ports, without HTTP. Models are loaded when they are asked for; `House.preload` loads those of the settings at once."""
+    async def open(self) -> "AsyncGenerator[Fleet]":
+        """All ports, without HTTP. Models are loaded when they are asked for; `Fleet.preload` loads those of the settings at once."""
+        from pomona.fleet.assembly import open_fleet
         from pomona.fleet.process.endpoint import sweep_endpoints
-        from pomona.fleet.residency.house import Surroundings, open_house
+        from pomona.fleet.residency.supply import Surroundings
         from pomona.fleet.resident import Workshop
         from pomona.fleet.shelf import WordsShelf
         from pomona.pictures.preparing import Preparation
@@ -147,15 +148,15 @@ class App:
             workshop = Workshop(command=self._command, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
             registry = self._registry
             around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=registry.names)
-            async with open_house(self._found, workshop, around) as house:
-                yield house
+            async with open_fleet(self._found, workshop, around) as fleet:
+                yield fleet
 
     @asynccontextmanager
     async def generator(self) -> AsyncGenerator[Generator]:
         """The models, the default one loaded, without HTTP. Raises ModelUnusable, DoesNotFit or EngineFailed."""
-        async with self.open() as house:
-            await house.residency.load(self.model)
-            yield house.generator
+        async with self.open() as fleet:
+            await fleet.residency.load(self.model)
+            yield fleet.generator
 
     async def serve(self, on_ready: Callable[[Serving], None], *, stop: asyncio.Event | None = None) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. HTTP answers while models load; `/ready` and `on_ready` tell when they are there.
@@ -173,21 +174,21 @@ class App:
         settings, metrics, halt = self.settings, Metrics(), stop or asyncio.Event()
         keys = WatchedKeys(KeyFile(keys_path(settings)), time.monotonic)
         check_exposure(settings, lambda scope: keys.open(scope, time.time()))
-        async with self.open() as house, _usage_book(settings) as book, _open_hub(settings, house) as hub:
+        async with self.open() as fleet, _usage_book(settings) as book, _open_hub(settings, fleet) as hub:
             backend = Backend(
-                generator=house.generator,
-                directory=house.directory,
-                status=house.status,
-                tokenization=house.tokenization,
-                embedder=house.embedder,
-                reranker=house.reranker,
-                residents=house.residents,
+                generator=fleet.generator,
+                directory=fleet.directory,
+                status=fleet.status,
+                tokenization=fleet.tokenization,
+                embedder=fleet.embedder,
+                reranker=fleet.reranker,
+                residents=fleet.residents,
             )
-            management = Management(residency=house.residency, residents=house.residents, events=house.events, kept=house.kept, hub=hub)
+            management = Management(residency=fleet.residency, residents=fleet.residents, events=fleet.events, kept=fleet.kept, hub=hub)
             public = create_public_app(backend, settings, metrics, keys, (book,))
             admin = create_admin_app(backend, settings, metrics, keys, management, traffic_of(public))
             up: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
-            announcing = asyncio.ensure_future(self._announce(house, up, on_ready))
+            announcing = asyncio.ensure_future(self._announce(fleet, up, on_ready))
             announcing.add_done_callback(lambda done: halt.set() if not done.cancelled() and done.exception() else None)
             try:
                 await serve(public, admin, settings.server, up.set_result, limits=settings.limits, stop=halt)
@@ -197,18 +198,18 @@ class App:
             if not announcing.cancelled():
                 announcing.result()
 
-    async def _announce(self, house: "House", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
-        facts = await house.preload()
+    async def _announce(self, fleet: "Fleet", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
+        facts = await fleet.preload()
         urls = await up
         on_ready(Serving(public_url=urls.public, admin_url=urls.admin, model=self.model, facts=facts))
 
 
 @asynccontextmanager
-async def _open_hub(settings: Settings, house: "House") -> "AsyncGenerator[HubPorts]":
-    """The hub beside a house: what is loaded there is not deleted. Pulls that run at the end are stopped; what they have is kept."""
+async def _open_hub(settings: Settings, fleet: "Fleet") -> "AsyncGenerator[HubPorts]":
+    """The hub beside a fleet: what is loaded there is not deleted. Pulls that run at the end are stopped; what they have is kept."""
     from pomona.server.services import HubPorts
 
-    parts = hub_parts(settings, loaded=house.loaded_folders)
+    parts = hub_parts(settings, loaded=fleet.loaded_folders)
     try:
         yield HubPorts(hub=parts.hub, pulls=parts.pulls, registry=parts.registry, aliases=parts.registry, scanner=parts.scanner)
     finally:

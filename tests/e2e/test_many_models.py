@@ -102,27 +102,27 @@ async def test_without_http_the_same_models_are_there(tmp_path: Path) -> None:
     settings = Settings.model_validate(
         {"models": {"folders": [models], "overrides": {RANDOM: {"max_context": 64, "keep_alive_seconds": 7}}}}
     )
-    async with load_app(settings).open() as house:
-        watching = house.events.watch()
+    async with load_app(settings).open() as fleet:
+        watching = fleet.events.watch()
         seen = asyncio.ensure_future(anext(watching))
         await asyncio.sleep(0)
         request = GenerateRequest(id="one", model=RANDOM, text="Once", max_tokens=4, ignore_eos=True)
-        events = [event async for event in house.generator.generate(request)]
+        events = [event async for event in fleet.generator.generate(request)]
         assert isinstance(events[-1], Finished)
         loaded = await seen
         assert isinstance(loaded, ModelLoaded)
-        status = {each.id: each for each in house.residents.statuses()}
+        status = {each.id: each for each in fleet.residents.statuses()}
         assert next(iter(status)) == MODEL
         found = status[RANDOM]
         assert (found.state, found.keep_alive_seconds, status[STORIES].state) == ("ready", 7.0, "unloaded")
         assert found.plan is not None
         assert found.measured_bytes is not None
-        assert house.residents.memory().planned == found.plan.total
+        assert fleet.residents.memory().planned == found.plan.total
         assert abs(found.plan.weights + found.plan.process - found.measured_bytes) < 64 * 2**20
-        assert [report.facts.max_context for report in house.status.status() if report.facts] == [64]
-        [pid] = [each.pid for each in house.status.status() if each.pid is not None]
+        assert [report.facts.max_context for report in fleet.status.status() if report.facts] == [64]
+        [pid] = [each.pid for each in fleet.status.status() if each.pid is not None]
         process = psutil.Process(pid)
-        report = await house.residency.unload(RANDOM)
+        report = await fleet.residency.unload(RANDOM)
         assert not process.is_running()
         assert report.freed_bytes >= found.measured_bytes
         kinds = [type(await anext(watching)) for _ in range(3)]

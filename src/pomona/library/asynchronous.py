@@ -18,7 +18,7 @@ from pomona.core.generation import GenerateEvent, GenerateRequest, TextDelta
 from pomona.core.settings import ModelOverrides
 from pomona.core.status import EngineReport, MemoryReport, ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import EmbedRequest, RerankRequest, VectorKind
-from pomona.fleet.residency.house import House
+from pomona.fleet.assembly import Fleet
 from pomona.library.answers import Answer, Collector
 from pomona.library.options import Messages, Text, ValidationFailed, chat_call, issue_of, single, text_call
 from pomona.server.openai.call import new_id
@@ -56,7 +56,7 @@ class AsyncEngine:
         self._profile = profile
         self._in_process = in_process
         self._stack = AsyncExitStack()
-        self._house: House | None = None
+        self._fleet: Fleet | None = None
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._cancelled: set[str] = set()
         self.model = model or ""
@@ -71,13 +71,13 @@ class AsyncEngine:
 
     async def start(self) -> None:
         """Start, and load the model that was named. Raises ConfigurationError, ModelNotFound, ModelUnusable, DoesNotFit, EngineFailed."""
-        if self._house is not None:
+        if self._fleet is not None:
             raise Conflict("This engine has been started already.")
         wanted = {**self._settings, **({"models.default": self._named} if self._named else {})}
         app = load_app(read_settings(wanted, self._profile).settings, in_process=self._in_process)
         self.model = app.model
         try:
-            self._house = await self._stack.enter_async_context(app.open())
+            self._fleet = await self._stack.enter_async_context(app.open())
             if self._named:
                 await self.load()
         except BaseException:
@@ -88,7 +88,7 @@ class AsyncEngine:
         """End every answer, unload everything and leave no process behind. Does nothing the second time."""
         for request in list(self._running):
             self.cancel(request)
-        self._house = None
+        self._fleet = None
         await self._stack.aclose()
 
     async def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False, **overrides: Any) -> ModelStatus:
@@ -235,10 +235,10 @@ class AsyncEngine:
             await self._parts.residency.unload(name)
 
     @property
-    def _parts(self) -> House:
-        if self._house is None:
+    def _parts(self) -> Fleet:
+        if self._fleet is None:
             raise Conflict("This engine is not running. Use it in `async with`, or call `start` first.")
-        return self._house
+        return self._fleet
 
     def _card(self, model: str | None) -> ModelCard:
         return self._parts.directory.find(model or self.model)

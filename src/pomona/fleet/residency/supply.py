@@ -1,75 +1,28 @@
-"""All models of one Pomona behind their ports: what servers and the Python engine work with."""
+"""What a pool is supplied with: models by name, what each needs, and its engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pomona.core.errors import ModelUnusable
-from pomona.core.events import EventBus
-from pomona.core.ports import (
-    Embedder,
-    EngineStatus,
-    Generator,
-    KeptMemory,
-    ModelDirectory,
-    Reranker,
-    Residency,
-    ResidencyStatus,
-    Tokenization,
-)
 from pomona.core.settings import ModelOverrides, Settings
 from pomona.core.status import MemoryPlan, ModelFacts
 from pomona.fleet.directory import Directory, ReadNames, no_names
-from pomona.fleet.residency.means import Means
-from pomona.fleet.residency.memory.guard import MemoryGuard
 from pomona.fleet.residency.memory.measuring import Measure, MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import Needs, estimate
-from pomona.fleet.residency.memory.probe import Probe, budget_of, probe_of
+from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.memory.scales import Scales
-from pomona.fleet.residency.observing import ObservedGenerator
 from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
-from pomona.fleet.residency.reports import Reports
-from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
 from pomona.fleet.residency.slots import Slot
-from pomona.fleet.residency.steward import RememberPin, Steward
-from pomona.fleet.residency.warden import Warden
+from pomona.fleet.residency.steward import RememberPin
 from pomona.fleet.resident import Resident, Workshop, open_resident
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
 from pomona.models.device import runs_on_cpu
 from pomona.models.references import ResolvedModel, resolve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class House:
-    """The ports of one Pomona. Nothing is loaded before it is asked for; `preload` loads what the settings say."""
-
-    generator: Generator
-    tokenization: Tokenization
-    embedder: Embedder
-    reranker: Reranker
-    directory: ModelDirectory
-    residency: Residency
-    residents: ResidencyStatus
-    status: EngineStatus
-    events: EventBus
-    kept: KeptMemory
-    pool: ResidentPool
-    override: Callable[[str, ModelOverrides], None]
-    """What differs for one model from its next load on. Raises ModelNotFound."""
-
-    def loaded_folders(self) -> list[Path]:
-        """Folders of the models that are in memory, or on their way."""
-        return [slot.model.path for slot in self.pool.slots if slot.stay is not None]
-
-    async def preload(self) -> ModelFacts:
-        """Load and warm up all that is to be there from the start; the facts of the default model. Raises the first failure."""
-        wanted = [slot for slot in self.pool.slots if slot.required]
-        await asyncio.gather(*(self.pool.load(slot.name) for slot in wanted))
-        return _facts_of(wanted[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,48 +37,8 @@ class Surroundings:
     measure: Measure = measure_engine
 
 
-@asynccontextmanager
-async def open_house(default: ResolvedModel, workshop: Workshop, around: Surroundings) -> AsyncGenerator[House]:
-    """A house whose engines are all gone at the end."""
-    settings, events = workshop.settings, EventBus()
-    probe = around.probe or probe_of(settings.models)
-    residency = settings.residency
-    guard = MemoryGuard(probe, residency.guard_levels, enabled=residency.guard, park_seconds=residency.load_wait_seconds)
-    plumbing = _Plumbing(default, workshop, budget_of(residency, probe()), around)
-    means = Means(
-        resolve=plumbing.directory.resolve,
-        enrol=plumbing.enrol,
-        estimate=plumbing.estimate,
-        open=plumbing.open,
-        publish=events.publish,
-        weigh=plumbing.scales.weigh,
-    )
-    async with ResidentPool(means, residency, plumbing.budget) as pool:
-        plumbing.pool = pool
-        for name in plumbing.required():
-            pool.slot(name).required = True
-        reports = Reports(pool, plumbing.directory, guard, probe, means)
-        steward = Steward(pool, reports, around.remember_pin)
-        house = House(
-            generator=ObservedGenerator(PooledGenerator(pool, guard.admit), events),
-            tokenization=PooledTokenization(plumbing.words),
-            embedder=PooledEmbedder(pool, guard.admit),
-            reranker=PooledReranker(pool, guard.admit),
-            directory=plumbing.directory,
-            residency=steward,
-            residents=reports,
-            status=reports,
-            events=events,
-            kept=steward,
-            pool=pool,
-            override=plumbing.override,
-        )
-        async with Warden(pool, guard, means).on_duty():
-            yield house
-
-
-class _Plumbing:
-    """What the pool is given to work with."""
+class Supply:
+    """Models by name, what they need, and their engines, as the settings have it. The pool is told to it once there is one."""
 
     def __init__(self, default: ResolvedModel, workshop: Workshop, budget: int, around: Surroundings) -> None:
         self.directory = Directory(default, workshop.settings.models, self._loaded, around.names)
@@ -223,10 +136,3 @@ class _Plumbing:
         if slot is None or slot.stay is None or slot.stay.resident is None:
             return None
         return slot.stay.resident.engine.report().facts
-
-
-def _facts_of(slot: Slot) -> ModelFacts:
-    facts = None if slot.stay is None or slot.stay.resident is None else slot.stay.resident.engine.report().facts
-    if facts is None:
-        raise RuntimeError(f"{slot.name!r} was loaded and is not there")
-    return facts

@@ -1,0 +1,111 @@
+"""All models of one Pomona behind their ports: what servers and the Python engine work with."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.core.events import EventBus
+from pomona.core.ports import (
+    Embedder,
+    EngineStatus,
+    Generator,
+    KeptMemory,
+    ModelDirectory,
+    Reranker,
+    Residency,
+    ResidencyStatus,
+    Tokenization,
+)
+from pomona.core.settings import ModelOverrides
+from pomona.core.status import ModelFacts
+from pomona.fleet.residency.means import Means
+from pomona.fleet.residency.memory.guard import MemoryGuard
+from pomona.fleet.residency.memory.probe import budget_of, probe_of
+from pomona.fleet.residency.observing import ObservedGenerator
+from pomona.fleet.residency.pool import ResidentPool
+from pomona.fleet.residency.reports import Reports
+from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
+from pomona.fleet.residency.slots import Slot
+from pomona.fleet.residency.steward import Steward
+from pomona.fleet.residency.supply import Supply, Surroundings
+from pomona.fleet.residency.warden import Warden
+from pomona.fleet.resident import Workshop
+from pomona.models.references import ResolvedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The ports of one Pomona. Nothing is loaded before it is asked for; `preload` loads what the settings say."""
+
+    generator: Generator
+    tokenization: Tokenization
+    embedder: Embedder
+    reranker: Reranker
+    directory: ModelDirectory
+    residency: Residency
+    residents: ResidencyStatus
+    status: EngineStatus
+    events: EventBus
+    kept: KeptMemory
+    pool: ResidentPool
+    override: Callable[[str, ModelOverrides], None]
+    """What differs for one model from its next load on. Raises ModelNotFound."""
+
+    def loaded_folders(self) -> list[Path]:
+        """Folders of the models that are in memory, or on their way."""
+        return [slot.model.path for slot in self.pool.slots if slot.stay is not None]
+
+    async def preload(self) -> ModelFacts:
+        """Load and warm up all that is to be there from the start; the facts of the default model. Raises the first failure."""
+        wanted = [slot for slot in self.pool.slots if slot.required]
+        await asyncio.gather(*(self.pool.load(slot.name) for slot in wanted))
+        return _facts_of(wanted[0])
+
+
+@asynccontextmanager
+async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroundings) -> AsyncGenerator[Fleet]:
+    """A fleet whose engines are all gone at the end."""
+    settings, events = workshop.settings, EventBus()
+    probe = around.probe or probe_of(settings.models)
+    residency = settings.residency
+    guard = MemoryGuard(probe, residency.guard_levels, enabled=residency.guard, park_seconds=residency.load_wait_seconds)
+    supply = Supply(default, workshop, budget_of(residency, probe()), around)
+    means = Means(
+        resolve=supply.directory.resolve,
+        enrol=supply.enrol,
+        estimate=supply.estimate,
+        open=supply.open,
+        publish=events.publish,
+        weigh=supply.scales.weigh,
+    )
+    async with ResidentPool(means, residency, supply.budget) as pool:
+        supply.pool = pool
+        for name in supply.required():
+            pool.slot(name).required = True
+        reports = Reports(pool, supply.directory, guard, probe, means)
+        steward = Steward(pool, reports, around.remember_pin)
+        fleet = Fleet(
+            generator=ObservedGenerator(PooledGenerator(pool, guard.admit), events),
+            tokenization=PooledTokenization(supply.words),
+            embedder=PooledEmbedder(pool, guard.admit),
+            reranker=PooledReranker(pool, guard.admit),
+            directory=supply.directory,
+            residency=steward,
+            residents=reports,
+            status=reports,
+            events=events,
+            kept=steward,
+            pool=pool,
+            override=supply.override,
+        )
+        async with Warden(pool, guard, means).on_duty():
+            yield fleet
+
+
+def _facts_of(slot: Slot) -> ModelFacts:
+    facts = None if slot.stay is None or slot.stay.resident is None else slot.stay.resident.engine.report().facts
+    if facts is None:
+        raise RuntimeError(f"{slot.name!r} was loaded and is not there")
+    return facts
