@@ -12,8 +12,12 @@ WEIGHT = 0.2
 """Of a new measurement."""
 OUTLIER = 4.0
 """Times what was expected: a measurement counts as this at most."""
-SLOPE = 0.1
-"""Where nothing was measured: twice the lines cost so much more. Low, so that it is tried."""
+SLOPE = 0.5
+"""Where nothing was measured: twice the lines cost so much more. Two CPU cores: 0.2 from one row on, 1 from eight; GPUs far less. So
+likely guesses are tried, and what that shows decides on the others.
+"""
+WAITING = 1.1
+"""Where nothing was measured: a pass costs so many times more when nothing was built ahead."""
 MARGIN = 1.1
 """Guesses must promise so many times the tokens a second."""
 
@@ -104,7 +108,7 @@ class Costs:
     def checking(self, lines: int, rows: int) -> float | None:
         """Seconds of a step with `lines` lines of `rows` rows."""
         plain = self.plain(rows)
-        return self.waited.seconds(lines, None if plain is None else Point(rows, plain))
+        return self.waited.seconds(lines, None if plain is None else Point(rows, WAITING * plain))
 
     def drafting(self, rows: int) -> float:
         """Seconds of a pass of the draft model."""
