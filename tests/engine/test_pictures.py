@@ -129,6 +129,13 @@ def test_rows_that_were_put_back_answer_as_others(name: str) -> None:
     assert engine.stats().preemptions > 0
 
 
+@pytest.mark.parametrize("name", PICTURE_NAMES)
+def test_guessing_ahead_changes_nothing(name: str) -> None:
+    rows = [prompts(name)[index].prompt(f"{index}", GREEDY, max_tokens=LONG) for index in range(3)]
+    expected = run(open_engine(name, speculation="off"), rows)
+    assert run(open_engine(name, speculation="lookup"), rows) == expected
+
+
 def test_features_give_way_when_their_room_is_full() -> None:
     name = PICTURE_NAMES[0]
     engine = open_engine(name, prefix_cache=False, picture_cache_bytes=2000)
