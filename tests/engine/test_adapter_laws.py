@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import mlx.core as mx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.core.errors import AdapterUnusable, Overloaded
-from pomona.core.generation import Prompt
+from pomona.core.errors import AdapterUnusable
+from pomona.core.generation import Prompt, TokenStep
 from pomona.engine.engine import Engine
-from tests.adapter_folders import ALL_LINEAR, ATTENTION, EXPERTS, write_mlx_lm, write_peft
+from tests.adapter_folders import ALL_LINEAR, ATTENTION, EXPERTS, change_weights, write_mlx_lm, write_peft
 from tests.engine.harness import PAGE, alone, drive, family, make_engine, make_prompt
-from tests.families import VOCABULARY
+from tests.families import CONFIGS, VOCABULARY
 
 FAMILIES = ("llama", "gemma3", "qwen3_moe", "qwen3_next", "gemma2", "stories260K")
 STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
@@ -115,21 +116,44 @@ def test_the_least_recently_used_adapter_goes_first(engine_for_two: tuple[Engine
         assert all(results[prompt.id].tokens == alone("llama", prompt).tokens for prompt in pair)
 
 
-def test_an_adapter_that_finds_no_room_is_refused_and_disturbs_nobody(engine_for_two: tuple[Engine, list[Prompt]]) -> None:
+def test_rows_whose_adapters_find_no_room_wait_in_order_and_disturb_nobody(engine_for_two: tuple[Engine, list[Prompt]]) -> None:
     engine, prompts = engine_for_two
-    for prompt in prompts[:2]:
+    again = replace(prompts[0], id="again")  # its adapter is there: it must not overtake for ever
+    plain = make_prompt("plain", STEM[:9], max_tokens=3)
+    waiting = [*prompts, again, plain]
+    ended: list[str] = []
+    for prompt in waiting:
         engine.add(prompt)
-    tokens: dict[str, list[int]] = {"0": [], "1": []}
-    for _ in range(5):
-        for id, step in engine.step():
-            tokens[id] += step.token_ids
-    with pytest.raises(Overloaded, match="no room for the adapter '2'"):
-        engine.add(prompts[2])
+    tokens: dict[str, list[int]] = {prompt.id: [] for prompt in waiting}
     while engine.has_work:
         for id, step in engine.step():
             tokens[id] += step.token_ids
-    assert tokens == {prompt.id: alone("llama", prompt).tokens for prompt in prompts[:2]}
-    assert drive(engine, {0: [prompts[2]]})["2"].tokens == alone("llama", prompts[2]).tokens
+            ended += [id] if step.finish_reason else []
+        engine.check_integrity()
+        assert engine.stats().adapters <= 4
+    assert tokens == {prompt.id: alone("llama", prompt).tokens for prompt in [*prompts, plain]} | {"again": tokens["0"]}
+    assert ended == ["plain", "0", "1", "2", "3", "4", "again"]
+
+
+def test_a_waiting_row_that_is_cancelled_or_broken_makes_way(engine_for_two: tuple[Engine, list[Prompt]], tmp_path: Path) -> None:
+    engine, prompts = engine_for_two
+    results = drive(engine, {0: prompts}, events={1: [("cancel", "2")], 2: [("pause", "3")], 60: [("resume", "3")]})
+    assert results["2"].tokens == []
+    assert all(results[id].tokens == alone("llama", prompts[int(id)]).tokens for id in "0134")
+    broken = replace(prompts[2], adapter=str(write_mlx_lm(tmp_path / "broken", family("llama").module, seed=9)))
+    inputs = cast("int", CONFIGS["llama"]["hidden_size"])
+    change_weights(tmp_path / "broken", {"model.layers.0.self_attn.q_proj.lora_a": mx.full((inputs, 4), mx.nan)})
+    results = drive(engine, {0: [*prompts[:2], broken, prompts[3]]})
+    assert isinstance(results["2"].failure, AdapterUnusable)
+    assert results["3"].tokens == alone("llama", prompts[3]).tokens
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
+
+
+def test_a_row_hears_that_its_adapter_is_there_before_anything_is_computed(engine_for_two: tuple[Engine, list[Prompt]]) -> None:
+    engine, prompts = engine_for_two
+    engine.add(prompts[0])
+    assert engine.step()[0] == ("0", TokenStep())
+    engine.close()
 
 
 def test_an_adapter_larger_than_its_room_is_refused_by_name(engine_for_two: tuple[Engine, list[Prompt]]) -> None:

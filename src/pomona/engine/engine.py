@@ -16,6 +16,7 @@ from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenSte
 from pomona.core.settings import EngineSettings
 from pomona.engine import attention
 from pomona.engine.adapters.bank import AdapterBank
+from pomona.engine.adapters.queue import AdapterQueue
 from pomona.engine.admission import Bounds, check
 from pomona.engine.binding import Binder, Failures, must_wait
 from pomona.engine.cache.memory import kv_budget
@@ -78,6 +79,7 @@ class Engine:
         self._runner = Runner(model, self._cache, vocabulary, vision)
         self.warnings = prove_batching(self._runner, self._cache)
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
+        self._adapter_queue = AdapterQueue[Sequence](self._adapters)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
         self._binder = Binder(vocabulary, grammars)
         self.speculate(Speculator(settings))
@@ -102,15 +104,18 @@ class Engine:
             speculator.turn_off()
 
     def add(self, prompt: Prompt) -> None:
-        """Queue a prompt. Raises InvalidRequest, ContextOverflow, AdapterUnusable or Overloaded."""
+        """Queue a prompt. Raises InvalidRequest, ContextOverflow, AdapterUnusable or Overloaded.
+
+        One with an adapter gets a step without tokens as soon as that is there; where it has to wait for room, it may still be lost.
+        """
         check(prompt, Bounds(vocabulary=self.vocabulary, context=self.max_context, grammars=self._binder.takes_grammars), self._rows)
         if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
             raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
         pictures = accept(self._vision, prompt)
-        adapter = self._adapters.acquire(prompt.adapter) if prompt.adapter else None
         self._arrivals += 1
         seed = prompt.sampling.seed if prompt.sampling.seed is not None else secrets.randbits(63)
-        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), adapter=adapter, pictures=pictures)
+        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), pictures=pictures)
+        self._adapter_queue.add(row)
         row.chunk_limit = max(self._settings.page_tokens, PASS_BYTES // (4 * self.vocabulary))
         self._binder.bind(row)
         self._rows[prompt.id] = row
@@ -141,11 +146,13 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """A call of `step` would get further. Paused rows do not count."""
-        return self._scheduler.has_work or self._running is not None
+        return self._scheduler.has_work or self._running is not None or self._adapter_queue.has_work
 
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
-        made = self._fail(self._binder.settle())
+        made = self._fail(self._adapter_queue.advance())
+        made += self._fail(self._binder.settle())
+        made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
         if self._vision is not None:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         made += self._guess()
@@ -354,7 +361,7 @@ class Engine:
         self._runner.forget(row)
         self.speculator.forget(row)
         self._binder.forget(row)
-        self._adapters.release(row.adapter)
+        self._adapter_queue.forget(row)
 
 
 def _append(row: Sequence, tokens: list[int]) -> tuple[list[int], FinishReason | None]:

@@ -28,6 +28,8 @@ class Sequence:
     arrival: int
     tokens: list[int]
     adapter: LoadedAdapter | None = None
+    awaits_adapter: bool = False
+    """There is no room for its adapter yet: nothing of it is computed."""
     computed: int = 0
     pending: int = 0
     cached_tokens: int = 0

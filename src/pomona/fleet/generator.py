@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started
+from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Started, TokenStep
 from pomona.core.messages import Message
 from pomona.core.ports import TokenSource
 from pomona.core.status import ModelFacts
@@ -104,7 +104,6 @@ class ModelGenerator:
             planned = await asyncio.get_running_loop().run_in_executor(self._pool, self._plan, builder, request)
             prompt = planned.prompt
             seen_before = self._memory.compare(request, comparable_ids(prompt))
-            yield Started(prompt_tokens=len(prompt.token_ids))
             output = TextOutput(
                 self._words.tokenizer,
                 request,
@@ -114,11 +113,13 @@ class ModelGenerator:
                 picture_tokens=sum(picture.length for picture in prompt.pictures),
             )
             async with aclosing(self._engine.stream(prompt)) as steps:
-                async for step in steps:
+                # the engine alone can say whether it can use an adapter, and does so before it computes anything
+                step = await anext(steps) if prompt.adapter else TokenStep()
+                yield Started(prompt_tokens=len(prompt.token_ids))
+                while not output.finished:
                     for event in output.push(step):
                         yield _diagnosed(event, seen_before)
-                    if output.finished:
-                        return
+                    step = step if output.finished else await anext(steps)
 
     def _plan(self, builder: PromptBuilder, request: GenerateRequest) -> PlannedPrompt:
         adapter = self._adapter_of(request.model)

@@ -3,10 +3,11 @@
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from pomona.core.errors import NotReady
+from pomona.core.errors import AdapterUnusable, NotReady
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Prompt, Started, TextDelta, TokenStep
 from pomona.core.ports import Generator
 from pomona.core.status import ModelFacts
@@ -96,3 +97,29 @@ async def test_an_engine_that_is_not_there_is_said_first() -> None:
     generator = ModelGenerator(WORDS, Echo(NotReady("It loads.")), ThreadPoolExecutor(1))
     with pytest.raises(NotReady, match="It loads"):
         await events_of(generator, request())
+
+
+class Refusing(Echo):
+    """A token source that cannot use what the prompt asks for."""
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
+        if prompt.token_ids:
+            raise AdapterUnusable("The adapter 'poisoned' does not fit.")
+        yield TokenStep()
+
+
+async def test_an_answer_with_an_adapter_starts_once_the_engine_has_it() -> None:
+    events: list[GenerateEvent] = []
+    with pytest.raises(AdapterUnusable, match="poisoned"):
+        await collect(ModelGenerator(WORDS, Refusing(), ThreadPoolExecutor(1), lambda _: Path("/adapters/poisoned")), events)
+    assert events == []
+    with pytest.raises(AdapterUnusable):
+        await collect(ModelGenerator(WORDS, Refusing(), ThreadPoolExecutor(1)), events)
+    assert [type(event) for event in events] == [Started]
+
+
+async def collect(generator: Generator, events: list[GenerateEvent]) -> None:
+    """Until the end or an error."""
+    async with aclosing(generator.generate(request())) as stream:
+        async for event in stream:
+            events.append(event)

@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
-from pomona.core.errors import AdapterUnusable, Overloaded
+from pomona.core.errors import AdapterUnusable
 from pomona.engine.adapters.layers import desk_of, teach
 from pomona.engine.adapters.loading import load_layers, planned_bytes
 from pomona.engine.adapters.selection import Choice
@@ -48,15 +48,15 @@ class AdapterBank:
         """Bytes of all of them, those that lie side by side counted twice."""
         return sum(adapter.nbytes for adapter in (*self._loaded.values(), *self._together))
 
-    def acquire(self, folder: str) -> LoadedAdapter:
+    def acquire(self, folder: str) -> LoadedAdapter | None:
         """The adapter in `folder` for one more row, loaded if it is not there or its files have changed.
 
-        Raises AdapterUnusable, and Overloaded where rows in progress use all the room.
+        None where there is no room beside those that other rows use; there is some when no other row has one. Raises AdapterUnusable.
         """
         key = fingerprint(Path(folder))
         adapter = self._loaded.get(key) or self._load(Path(folder), key)
-        if not adapter.rows:
-            self._make_room(adapter)
+        if adapter is None or not (adapter.rows or self._make_room(adapter)):
+            return None
         self._loaded.move_to_end(key)
         adapter.rows += 1
         return adapter
@@ -102,7 +102,7 @@ class AdapterBank:
         places = [NO_ADAPTER if adapter is None else self._together.index(adapter) for adapter in adapters]
         return Choice(places, tokens, self._terms)
 
-    def _load(self, folder: Path, key: bytes) -> LoadedAdapter:
+    def _load(self, folder: Path, key: bytes) -> LoadedAdapter | None:
         facts = read_adapter(folder)
         for stale in [old for old in self._loaded.values() if old.facts.path == folder and not old.rows]:
             self._drop(stale)
@@ -110,7 +110,8 @@ class AdapterBank:
         sites = {name: describe_layer(layer) for name, layer in layers.items()}
         placed, dtype = place(facts, sites, "the model"), compute_dtype(self._model)
         adapter = LoadedAdapter(facts=facts, layers={}, nbytes=planned_bytes(placed, sites, dtype))
-        self._make_room(adapter)
+        if not self._make_room(adapter):
+            return None
         adapter.layers = load_layers(facts, placed, layers, sites, dtype)
         adapter.terms = terms_of([adapter])
         teach(self._model, placed)
@@ -120,8 +121,8 @@ class AdapterBank:
         self._loaded[key] = adapter
         return adapter
 
-    def _make_room(self, adapter: LoadedAdapter) -> None:
-        """For `adapter`, loaded or to be, and one row that uses it."""
+    def _make_room(self, adapter: LoadedAdapter) -> bool:
+        """For `adapter`, loaded or to be, and one row that uses it; whether there is some. Raises AdapterUnusable where there never is."""
         if adapter.nbytes > self._limit:
             raise AdapterUnusable(
                 f"The adapter {adapter.facts.name!r} needs {adapter.nbytes:,} bytes; engine.adapter_bytes allows {self._limit:,}. Raise it."
@@ -129,13 +130,11 @@ class AdapterBank:
         while self._needed(adapter) > self._limit:
             idle = next((old for old in self._loaded.values() if not old.rows and old is not adapter), None)
             if idle is None:
-                raise Overloaded(
-                    f"There is no room for the adapter {adapter.facts.name!r} beside those that answers in progress use. "
-                    "Try again later, or raise engine.adapter_bytes."
-                )
+                return False
             self._drop(idle)
         if any(not old.rows for old in self._together):
             self._part()
+        return True
 
     def _needed(self, adapter: LoadedAdapter) -> int:
         """Bytes with `adapter` in use: each adapter once, and those in use again where they are several."""
