@@ -22,7 +22,6 @@ from pomona.core.settings import ModelOverrides
 from pomona.core.status import ModelFacts
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
-from pomona.fleet.residency.memory.probe import budget_of, probe_of
 from pomona.fleet.residency.observing import ObservedGenerator
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.reports import Reports
@@ -32,6 +31,7 @@ from pomona.fleet.residency.steward import Steward
 from pomona.fleet.residency.supply import Supply, Surroundings
 from pomona.fleet.residency.warden import Warden
 from pomona.fleet.resident import Workshop
+from pomona.models.probe import budget_of, probe_of
 from pomona.models.references import ResolvedModel
 
 

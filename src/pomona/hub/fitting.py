@@ -14,7 +14,8 @@ from pomona.core.errors import DoesNotFit
 from pomona.core.hub import FitReport, HubModel
 from pomona.core.settings import Settings
 from pomona.core.status import Fit
-from pomona.models.device import memory, runs_on_cpu
+from pomona.models.device import runs_on_cpu
+from pomona.models.probe import budget_of, probe_of
 
 AS_STORED = "as stored"
 FORM_BITS: Mapping[str, float] = {"8bit": 8.5, "4bit": 4.5, "mxfp4": 4.25, "nvfp4": 4.5}
@@ -51,8 +52,8 @@ class Needs:
 
 
 def this_machine(settings: Settings) -> Machine:
-    """The budget of the settings on this machine."""
-    budget = settings.residency.memory_bytes or int(memory().total_bytes * settings.residency.memory_share)
+    """The budget of the settings, of the memory of the device on which models run here."""
+    budget = budget_of(settings.residency, probe_of(settings.models)())
     return Machine(memory_bytes=budget, expands=settings.models.dequantize_on_cpu and runs_on_cpu(settings.models.device))
 
 

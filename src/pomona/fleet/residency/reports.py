@@ -4,10 +4,10 @@ from pomona.core.status import EngineReport, MemoryReport, ModelStatus
 from pomona.fleet.directory import Directory, sees
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
-from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.models.catalog import CatalogEntry
+from pomona.models.probe import Probe
 from pomona.models.references import ResolvedModel
 
 

@@ -12,7 +12,6 @@ from pomona.core.status import MemoryPlan, ModelFacts
 from pomona.fleet.directory import Directory, ReadNames, no_names
 from pomona.fleet.residency.memory.measuring import Measure, MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import Needs, estimate
-from pomona.fleet.residency.memory.probe import Probe
 from pomona.fleet.residency.memory.scales import Scales
 from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
@@ -22,6 +21,7 @@ from pomona.fleet.resident import Resident, Workshop, open_resident
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
 from pomona.models.device import runs_on_cpu
+from pomona.models.probe import Probe
 from pomona.models.references import ResolvedModel, resolve
 
 

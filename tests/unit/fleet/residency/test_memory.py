@@ -16,12 +16,12 @@ from pomona.core.status import EngineCounters, EngineReport, GuardLevel, ModelFa
 from pomona.fleet.residency.memory.guard import GIB, LEVELS, SLACK, MemoryGuard
 from pomona.fleet.residency.memory.measuring import MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import PROCESS_BYTES, Measured, Needs, estimate, kv_token_bytes
-from pomona.fleet.residency.memory.probe import budget_of, probe_of
 from pomona.fleet.residency.memory.scales import Scales
 from pomona.fleet.residency.overriding import idle_seconds, keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.warden import SHRINK_SECONDS, Warden
 from pomona.models.device import Memory, memory
+from pomona.models.probe import budget_of, probe_of
 from pomona.models.references import ResolvedModel, bundled_folder
 from pomona.models.validation import inspect_folder
 from tests.unit.fleet.residency.street import Street, settle

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pomona.core.errors import Overloaded
 from pomona.core.generation import Priority
 from pomona.core.status import GuardLevel
-from pomona.fleet.residency.memory.probe import Probe
+from pomona.models.probe import Probe
 
 GIB = 2**30
 LEVELS: tuple[GuardLevel, ...] = ("safe", "caution", "warning", "critical", "emergency")
