@@ -1,7 +1,9 @@
 """Models in a program that has an event loop."""
 
 import asyncio
+import os
 import time
+import warnings
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
@@ -12,15 +14,18 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pomona.app import load_app, read_settings
-from pomona.core.errors import Cancelled, Conflict, InvalidRequest, NotFound, PomonaError, TimedOut
+from pomona.core.errors import Conflict, InvalidRequest, NotFound, PomonaError
 from pomona.core.events import Event, Following
 from pomona.core.generation import GenerateEvent, GenerateRequest, TextDelta
+from pomona.core.hub import FitReport, HubModel, Quantization
 from pomona.core.settings import ModelOverrides
 from pomona.core.status import EngineReport, MemoryReport, ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import EmbedRequest, RerankRequest, VectorKind
 from pomona.fleet.assembly import Fleet
 from pomona.library.answers import Answer, Collector
-from pomona.library.options import Messages, Text, ValidationFailed, chat_call, issue_of, single, text_call
+from pomona.library.getting import Getting, Note, wanted
+from pomona.library.options import Messages, Text, ValidationFailed, chat_call, issue_of, single, text_call, texts_of
+from pomona.library.running import Register
 from pomona.server.openai.call import new_id
 
 
@@ -57,8 +62,9 @@ class AsyncEngine:
         self._in_process = in_process
         self._stack = AsyncExitStack()
         self._fleet: Fleet | None = None
-        self._running: dict[str, asyncio.Task[Any]] = {}
-        self._cancelled: set[str] = set()
+        self._getting: Getting | None = None
+        self._process = os.getpid()
+        self._register = Register()
         self.model = model or ""
         """The model that is meant where a call names none."""
 
@@ -69,15 +75,21 @@ class AsyncEngine:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_fleet", None) is not None and self._process == os.getpid():
+            advice = f"{self!r} was not closed. Use it in `async with`, or await its `close`."
+            warnings.warn(advice, ResourceWarning, stacklevel=2, source=self)
+
     async def start(self) -> None:
         """Start, and load the model that was named. Raises ConfigurationError, ModelNotFound, ModelUnusable, DoesNotFit, EngineFailed."""
         if self._fleet is not None:
             raise Conflict("This engine has been started already.")
-        wanted = {**self._settings, **({"models.default": self._named} if self._named else {})}
-        app = load_app(read_settings(wanted, self._profile).settings, in_process=self._in_process)
-        self.model = app.model
+        named = {"models.default": self._named} if self._named else {}
+        app = load_app(read_settings({**self._settings, **named}, self._profile).settings, in_process=self._in_process)
+        self.model, self._process = app.model, os.getpid()
         try:
-            self._fleet = await self._stack.enter_async_context(app.open())
+            fleet = self._fleet = await self._stack.enter_async_context(app.open())
+            self._getting = Getting.of(app.settings, fleet.loaded_folders)
             if self._named:
                 await self.load()
         except BaseException:
@@ -86,7 +98,7 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """End every answer, unload everything and leave no process behind. Does nothing the second time."""
-        for request in list(self._running):
+        for request in list(self._register.answers):
             self.cancel(request)
         self._fleet = None
         await self._stack.aclose()
@@ -156,8 +168,11 @@ class AsyncEngine:
                 if isinstance(result, BaseException) and not isinstance(result, PomonaError):
                     raise result
             return [result for result in results if not isinstance(result, BaseException) or isinstance(result, PomonaError)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._answer(request, options)) for request in requests]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(request, options)) for request in requests]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def tokenize(self, text: str, *, model: str | None = None, special_tokens: bool = True) -> list[int]:
@@ -178,24 +193,51 @@ class AsyncEngine:
         self, texts: str | Sequence[str], *, model: str | None = None, kind: VectorKind | None = None, dimensions: int | None = None
     ) -> NDArray[np.float32]:
         """(texts, dimensions), one vector a text. Models that know queries from documents take `kind`."""
-        inputs = (texts,) if isinstance(texts, str) else tuple(texts)
+        inputs = (texts,) if isinstance(texts, str) else texts_of("inputs", texts)
         request = EmbedRequest(id=new_id("embd"), model=self._card(model).id, inputs=inputs, kind=kind, dimensions=dimensions)
         made = await self._parts.embedder.embed(request)
         return np.frombuffer(made.data, dtype="<f4").reshape(len(inputs), made.dimensions)
 
     async def rerank(self, query: str, documents: Sequence[str], *, model: str | None = None) -> list[float]:
         """How relevant each document is, from 0 to 1."""
-        request = RerankRequest(id=new_id("rank"), model=self._card(model).id, query=query, documents=tuple(documents))
+        request = RerankRequest(id=new_id("rank"), model=self._card(model).id, query=query, documents=texts_of("documents", documents))
         return list((await self._parts.reranker.rerank(request)).scores)
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        quantize: Quantization | None = None,
+        alias: str | None = None,
+        force: bool = False,
+        progress: Note | None = None,
+    ) -> str:
+        """Have a model of the hub here (ORGANISATION/NAME, ...@REVISION, .../FILE.gguf), and the name to ask for it by.
+
+        It goes on where an earlier try stopped. `progress` is called in another thread. Raises ModelNotFound, Forbidden, DoesNotFit,
+        HubFailed.
+        """
+        return await self._hub.pull(wanted(reference, quantize, alias, force=force), progress)
+
+    async def search(self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True) -> list[HubModel]:
+        """Models of the hub; `sort` is downloads, likes, created or updated. Raises HubFailed."""
+        return await self._hub.search(query, limit=limit, sort=sort, mlx_only=mlx_only)
+
+    async def describe(self, reference: str) -> tuple[HubModel, FitReport]:
+        """A model of the hub, and whether it fits into this machine's memory and disk. Raises ModelNotFound, Forbidden, HubFailed."""
+        return await self._hub.describe(reference)
+
+    async def remove(self, model: str) -> int:
+        """Delete the files of a model; the bytes that were freed. Raises ModelNotFound, Conflict where it is loaded or bundled."""
+        return await self._hub.remove(model)
+
+    def alias(self, name: str, model: str | None) -> None:
+        """Let `name` stand for `model`; None takes it back. Raises ModelNotFound, InvalidRequest, Conflict, NotFound."""
+        self._hub.alias(name, model)
 
     def cancel(self, request: str) -> bool:
         """End the answer of that id; whoever waits for it gets Cancelled. False where none runs."""
-        task = self._running.get(request)
-        if task is None:
-            return False
-        self._cancelled.add(request)
-        task.cancel()
-        return True
+        return self._register.cancel(request)
 
     def models(self) -> list[ModelCard]:
         """What can be asked for."""
@@ -213,7 +255,10 @@ class AsyncEngine:
         """Models, engines, memory and running requests."""
         parts = self._parts
         return Stats(
-            models=parts.residents.statuses(), engines=parts.status.status(), memory=parts.residents.memory(), running=tuple(self._running)
+            models=parts.residents.statuses(),
+            engines=parts.status.status(),
+            memory=parts.residents.memory(),
+            running=tuple(self._register.answers),
         )
 
     @contextmanager
@@ -240,45 +285,30 @@ class AsyncEngine:
             raise Conflict("This engine is not running. Use it in `async with`, or call `start` first.")
         return self._fleet
 
+    @property
+    def _hub(self) -> Getting:
+        if self._fleet is None or self._getting is None:
+            raise Conflict("This engine is not running. Use it in `async with`, or call `start` first.")
+        return self._getting
+
     def _card(self, model: str | None) -> ModelCard:
         return self._parts.directory.find(model or self.model)
 
     async def _answer(self, request: GenerateRequest, options: Mapping[str, Any]) -> Answer:
         collector = Collector(id=request.id, model=request.model)
-        return await self._watched(request.id, collector.collect(self._parts.generator.generate(request)), _seconds(options))
+        with self._register.entered(request.id, _seconds(options)) as answering:
+            return await answering.wait(collector.collect(self._parts.generator.generate(request)))
 
     async def _events(self, request: GenerateRequest, options: Mapping[str, Any]) -> AsyncGenerator[GenerateEvent]:
-        deadline, seconds = None, _seconds(options)
-        if seconds is not None:
-            deadline = asyncio.get_running_loop().time() + seconds
-        async with aclosing(self._parts.generator.generate(request)) as events:
-            while True:
-                left = None if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.0)
-                try:
-                    event = await self._watched(request.id, anext(events), left)
-                except StopAsyncIteration:
-                    return
-                yield event
-
-    async def _watched(self, request: str, work: Any, seconds: float | None) -> Any:
-        """`work` while it can be cancelled by its id and ends in time. Raises Cancelled and TimedOut."""
-        if request in self._running:
-            work.close()
-            raise Conflict(f"A request with the id {request!r} is being answered. Give another.")
-        task = self._running[request] = asyncio.ensure_future(work)
-        try:
-            async with asyncio.timeout(seconds):
-                return await task
-        except TimeoutError:
-            raise TimedOut(f"The answer took longer than timeout_seconds = {seconds:g}.") from None
-        except asyncio.CancelledError:
-            if request not in self._cancelled:
-                raise
-            raise Cancelled(f"The request {request!r} was cancelled.") from None
-        finally:
-            task.cancel()
-            self._running.pop(request, None)
-            self._cancelled.discard(request)
+        with self._register.entered(request.id, _seconds(options)) as answering:
+            async with aclosing(self._parts.generator.generate(request)) as events:
+                answering.source = events
+                while True:
+                    try:
+                        event = await answering.wait(anext(events))
+                    except StopAsyncIteration:
+                        return
+                    yield event
 
 
 async def _unnumbered(following: Following) -> AsyncGenerator[Event]:

@@ -1,7 +1,8 @@
 """Models in a program without an event loop: `AsyncEngine` on a thread of its own."""
 
-import asyncio
-import threading
+import atexit
+import warnings
+import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from pomona.core.errors import Conflict, PomonaError
 from pomona.core.events import Event
 from pomona.core.generation import GenerateEvent
+from pomona.core.hub import FitReport, HubModel, Quantization
 from pomona.core.status import ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import VectorKind
 from pomona.library.answers import Answer
 from pomona.library.asynchronous import AsyncEngine, Stats
+from pomona.library.getting import Note
 from pomona.library.options import Messages, Text
+from pomona.library.threads import LoopThread
 
 T = TypeVar("T")
 
@@ -39,8 +43,7 @@ class Engine:
         in_process: bool = False,
     ) -> None:
         self._engine = AsyncEngine(model, settings=settings, profile=profile, in_process=in_process)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: LoopThread | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,24 +59,32 @@ class Engine:
 
     def start(self) -> None:
         """Start, and load the model that was named."""
-        if self._loop is not None:
+        if self._thread is not None:
             raise Conflict("This engine has been started already.")
-        loop = self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name="pomona-engine", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread("pomona-engine")
         try:
             self._run(self._engine.start())
         except BaseException:
             self._stop()
             raise
+        _RUNNING.add(self)
 
     def close(self) -> None:
-        """End every answer, unload everything and leave no process behind. Does nothing the second time."""
-        if self._loop is not None:
+        """End every answer, unload everything and leave no process behind. Does nothing the second time, nor in a fork."""
+        if self._thread is not None:
             try:
-                self._run(self._engine.close())
+                if self._thread.is_here:
+                    self._run(self._engine.close())
             finally:
                 self._stop()
+
+    def __del__(self) -> None:
+        thread = getattr(self, "_thread", None)
+        self._thread = None
+        if thread is not None and thread.is_here:
+            thread.leave(self._engine.close())
+            advice = f"{self!r} was not closed. Use it in `with`, or call `close`."
+            warnings.warn(advice, ResourceWarning, stacklevel=2, source=self)
 
     def load(self, model: str | None = None, *, keep_alive: float | None = None, pin: bool = False, **overrides: Any) -> ModelStatus:
         """Load and warm up a model; at once if it is there."""
@@ -135,6 +146,34 @@ class Engine:
         """How relevant each document is, from 0 to 1."""
         return self._run(self._engine.rerank(query, documents, model=model))
 
+    def pull(
+        self,
+        reference: str,
+        *,
+        quantize: Quantization | None = None,
+        alias: str | None = None,
+        force: bool = False,
+        progress: Note | None = None,
+    ) -> str:
+        """Have a model of the hub here, and the name to ask for it by. `progress` is called in another thread."""
+        return self._run(self._engine.pull(reference, quantize=quantize, alias=alias, force=force, progress=progress))
+
+    def search(self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True) -> list[HubModel]:
+        """Models of the hub."""
+        return self._run(self._engine.search(query, limit=limit, sort=sort, mlx_only=mlx_only))
+
+    def describe(self, reference: str) -> tuple[HubModel, FitReport]:
+        """A model of the hub, and whether it fits here."""
+        return self._run(self._engine.describe(reference))
+
+    def remove(self, model: str) -> int:
+        """Delete the files of a model; the bytes that were freed."""
+        return self._run(self._engine.remove(model))
+
+    def alias(self, name: str, model: str | None) -> None:
+        """Let `name` stand for `model`; None takes it back."""
+        self._call(self._engine.alias, name, model)
+
     def cancel(self, request: str) -> bool:
         """End the answer of that id, from any thread. False where none runs."""
         return self._call(self._engine.cancel, request)
@@ -176,15 +215,10 @@ class Engine:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for `work`, done in the engine's thread; interrupting the wait cancels it."""
-        if self._loop is None:
+        if self._thread is None:
             work.close()
             raise Conflict("This engine is not running. Use it in `with`, or call `start` first.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return self._thread.run(work)
 
     def _iterate(self, events: AsyncGenerator[T]) -> Generator[T]:
         try:
@@ -194,15 +228,24 @@ class Engine:
                 except StopAsyncIteration:
                     return
         finally:
-            if self._loop is not None:
+            if self._thread is not None and self._thread.is_here:
                 self._run(events.aclose())
 
     def _stop(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None and self._thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            self._thread.join()
-            loop.close()
+        _RUNNING.discard(self)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+
+
+_RUNNING: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Programs that end without closing their engines leave no process behind."""
+    for engine in list(_RUNNING):
+        engine.close()
 
 
 async def _next(events: AsyncGenerator[T]) -> T:

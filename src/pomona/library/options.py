@@ -127,8 +127,10 @@ def _id(options: Mapping[str, Any], prefix: str) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Mapping | set | frozenset | tuple):
-        return list(cast("Sequence[object]", value))
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, object]", value))
+    if isinstance(value, set | frozenset):
+        return list(cast("set[object]", value))
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"{value!r} is no value of JSON")
@@ -155,3 +157,17 @@ def _clip(value: object) -> str:
 def single(call: Call) -> GenerateRequest:
     """The one request of a call for one answer."""
     return call.requests[0]
+
+
+def texts_of(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts of an argument. Raises ValidationFailed for none at all and for what is no text."""
+    issues = [
+        Issue(path=f"{name}[{index}]", message=f"is {_clip(text)} and should be a text.", code="string_type")
+        for index, text in enumerate(cast("Sequence[object]", texts))
+        if not isinstance(text, str)
+    ]
+    if not texts:
+        issues = [Issue(path=name, message=f"is {texts!r} and should be one text or more.", code="too_short")]
+    if issues:
+        raise ValidationFailed(issues)
+    return tuple(texts)

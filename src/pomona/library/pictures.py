@@ -43,6 +43,10 @@ def url_of(picture: Picture, index: int = 0) -> str:
             picture = Path(picture).expanduser().read_bytes()
         except OSError as error:
             raise PictureRefused(f"The picture {str(picture)!r} cannot be read: {error}.", param=f"images[{index}]") from None
+    if not isinstance(picture, bytes) and not hasattr(picture, "save"):
+        raise PictureRefused(
+            f"images[{index}] is {picture!r}; an address, a file, bytes or a PIL image is wanted.", param=f"images[{index}]"
+        )
     if not isinstance(picture, bytes):
         held = io.BytesIO()
         picture.save(held, format="PNG")
