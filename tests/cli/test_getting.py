@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -10,8 +11,10 @@ import pytest
 from click.testing import Result
 
 from pomona.cli.models.progress import PlainLines
+from pomona.control.keys import KeyRing, make_key
 from pomona.hub.pulling import Progress
 from pomona.models.references import bundled_folder
+from tests.api.gateway import STATUSES, Gateway, running
 from tests.cli.conftest import Pomona, PomonaProcess
 from tests.hub.server import FakeHub, serving
 
@@ -160,3 +163,34 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
         lines.note(Progress(state="downloading", done=done, total=100))
     lines.note(Progress(state="converting", done=0, total=3))
     assert [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()] == ["0%", "60%", "100%", "0%"]
+
+
+def test_what_a_running_server_has_loaded_is_not_removed(pomona: Pomona, hub: FakeHub, gateway: Gateway, home: Path) -> None:
+    pomona("pull", "acme/tiny")
+    [snapshot] = (home / "cache" / "models--acme--tiny" / "snapshots").iterdir()
+    loaded = replace(STATUSES[0], id="tales", path=str(snapshot))
+    on_it = replace(STATUSES[2], id="tales+poet", state="ready", parent="tales", path=str(snapshot / "adapter"))
+    gateway.residents.models = [replace(STATUSES[1], path=str(home)), loaded, on_it]
+    for extra in (("--dry-run",), ("--yes",)):
+        refused = pomona("remove", "acme/tiny", *extra, "--url", gateway.urls.admin)
+        assert (refused.exit_code, "loaded in the server that runs, as 'tales'. Unload it first" in refused.stderr) == (1, True)
+    assert snapshot.is_dir()
+    assert "Freed 1.0 MiB" in succeeded(pomona("remove", "acme/tiny", "--yes", "--force", "--url", gateway.urls.admin))
+    assert gateway.residents.asked == [("unload", "tales", True)]
+    assert not snapshot.exists()
+    del hub
+
+
+def test_a_server_that_does_not_say_what_it_has_is_believed_to_have_it(pomona: Pomona, hub: FakeHub) -> None:
+    pomona("pull", "acme/tiny")
+    with running(Gateway(keys=KeyRing([make_key("ops", now=0.0, scope="admin")[0]]))) as gateway:
+        refused = pomona("remove", "acme/tiny", "--yes", "--url", gateway.urls.admin)
+        assert (refused.exit_code, "--api-key" in refused.stderr) == (77, True)
+        succeeded(pomona("remove", "acme/tiny", "--yes", "--force", "--url", gateway.urls.admin))
+    del hub
+
+
+def test_without_a_server_nothing_holds_models(pomona: Pomona, hub: FakeHub) -> None:
+    pomona("pull", "acme/tiny")
+    succeeded(pomona("remove", "acme/tiny", "--yes", "--url", "http://127.0.0.1:9"))
+    del hub
