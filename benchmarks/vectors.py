@@ -134,8 +134,9 @@ def _pomona(folder: Path, *, plain: bool) -> Encode:
 
     cache = REPOSITORY / ".pytest_cache"
     prepare_blas("auto", cache)
+    from pomona.core.vectors import CPU_PASS_TOKENS
     from pomona.engine.protocol import TextInput
-    from pomona.engine.vectors.engine import CPU_PASS_TOKENS, VectorEngine
+    from pomona.engine.vectors.engine import VectorEngine
     from pomona.fleet.vectors import load_reading
     from pomona.models.device import use_device
     from pomona.models.encoders.loading import load_vector_model

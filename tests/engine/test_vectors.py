@@ -2,15 +2,20 @@
 
 import random
 from collections import deque
+from dataclasses import replace
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from pomona.core.errors import InvalidRequest
 from pomona.engine.protocol import Encode, Encoded, TextInput
 from pomona.engine.vectors.engine import VectorEngine
+from pomona.engine.vectors.proof import prove_batching
 from pomona.engine.vectors.schedule import Request, Schedule
-from tests.golden.encoder_cases import ENCODERS, load_case, task_of_case
+from pomona.models.encoders.batch import Batch
+from pomona.models.encoders.model import Encoder
+from tests.golden.encoder_cases import ENCODERS, NAMES, load_case, task_of_case
 
 SAME = 1e-5
 """Largest difference between a number of a vector made alone and in any company: sums of another shape round differently."""
@@ -93,17 +98,50 @@ def test_a_request_may_be_cancelled_and_its_name_used_again() -> None:
     assert np.abs(run(engine)["a"] - engine_of().encode(given)).max() < SAME
 
 
+class Mixing:
+    """An encoder whose rows see each other, as those of a definition that broadcasts a mask wrongly."""
+
+    def __init__(self, inner: Encoder, *, breaks: bool) -> None:
+        self.inner = inner
+        self.breaks = breaks
+
+    def __call__(self, batch: Batch) -> mx.array:
+        if self.breaks and len(batch.texts) > 1:
+            raise ValueError("Shapes (2,1) and (7,2) cannot be broadcast.")
+        hidden = self.inner(batch)
+        return hidden + hidden.mean(axis=0)
+
+    def score(self, hidden: mx.array, batch: Batch) -> mx.array:
+        return self.inner.score(hidden, batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_known_architectures_may_be_batched(name: str) -> None:
+    assert prove_batching(load_case(ENCODERS / name, task_of_case(name))) == ""
+
+
+@pytest.mark.parametrize(("breaks", "part"), [(False, "other numbers in company"), (True, "different lengths together")])
+def test_a_model_that_mixes_rows_is_found_and_served_one_text_per_pass(breaks: bool, part: str) -> None:
+    sound = load_case(ENCODERS / "bert", "embed")
+    model = replace(sound, encoder=Mixing(sound.encoder, breaks=breaks))
+    assert part in prove_batching(model)
+    engine, given = VectorEngine(model, 1), texts(7)
+    found = engine.encode(given)
+    assert engine.stats().steps == len(given)
+    assert np.abs(found - np.concatenate([engine.encode([text]) for text in given])).max() == 0
+
+
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        ([], "no texts"),
-        ([[]], "has 0 tokens"),
-        ([[3] * 97], "has 97 tokens; this model takes 1 to 96"),
-        ([[3], [113]], "Text 1 holds the id 113"),
+        ((), "no texts"),
+        (((),), "has 0 tokens"),
+        (((3,) * 97,), "has 97 tokens; this model takes 1 to 96"),
+        (((3,), (113,)), "Text 1 holds the id 113"),
     ],
 )
-def test_what_a_model_cannot_take_is_refused(given: list[list[int]], part: str) -> None:
+def test_what_a_model_cannot_take_is_refused(given: tuple[tuple[int, ...], ...], part: str) -> None:
     engine = engine_of()
     with pytest.raises(InvalidRequest, match=part):
-        engine.add(Encode("a", [TextInput(ids) for ids in given]))
+        engine.add(Encode("a", [TextInput(list(ids)) for ids in given]))
     assert not engine.has_work

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 VectorKind = Literal["query", "document"]
+CPU_PASS_TOKENS = 1024
+"""On CPUs larger passes are not faster per token, and whoever comes meanwhile waits longer."""
+
+
+def pass_tokens(batch_tokens: int, *, cpu: bool) -> int:
+    """Most tokens of one pass, where the setting is `batch_tokens`; a single longer text is one all the same."""
+    return min(batch_tokens, CPU_PASS_TOKENS) if cpu else batch_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

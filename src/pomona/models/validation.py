@@ -207,8 +207,10 @@ def _describe_quantization(config: Json) -> str | None:
 
 def _max_context(folder: Path, config: Json, tokenizer_config: Json) -> int | None:
     own = _number(_read_json(folder / "sentence_bert_config.json"), "max_seq_length")
-    if own or is_encoder(config):
-        return own or positions_of(config)
+    if is_encoder(config):  # longer inputs than there are positions would be looked up outside of the table
+        return min(filter(None, (own, positions_of(config))), default=None)
+    if own:
+        return own
     found = _number(config, *CONTEXT_KEYS) or _number(tokenizer_config, "model_max_length")
     return found if found and found < LARGEST_CONTEXT else None
 

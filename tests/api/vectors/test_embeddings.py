@@ -48,9 +48,10 @@ def test_the_four_forms_of_input(gateway: Gateway, given: object, inputs: tuple[
 
 
 def test_all_fields_reach_the_embedder(gateway: Gateway) -> None:
-    post(gateway, input="x", dimensions=2, input_type="search_query", truncate=True, user="someone")
+    post(gateway, input="x", dimensions=2, input_type="search_query", truncate=True, user="someone", keep_alive="1m30s")
     (seen,) = gateway.embedder.seen
-    assert seen == EmbedRequest(id=seen.id, model=EMBEDDER, inputs=("x",), kind="query", dimensions=2, truncate=True)
+    expected = EmbedRequest(id=seen.id, model=EMBEDDER, inputs=("x",), kind="query", dimensions=2, truncate=True, keep_alive_seconds=90)
+    assert seen == expected
     post(gateway, input="x", input_type="passage")
     assert gateway.embedder.seen[1].kind == "document"
 
@@ -67,6 +68,7 @@ def test_all_fields_reach_the_embedder(gateway: Gateway) -> None:
         ({"input": "a", "dimensions": 0}, "dimensions = 0"),
         ({"input": "a", "encoding_format": "hex"}, "'hex'"),
         ({"input": "a", "input_type": "poem"}, "'poem'"),
+        ({"input": "a", "keep_alive": "soon"}, "keep_alive = 'soon'"),
         ({}, "The field input is missing"),
         ({"input": ["a"] * 2049}, "2049 texts; one request takes 2048"),
     ],

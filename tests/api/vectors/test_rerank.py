@@ -37,7 +37,7 @@ def test_equal_scores_keep_the_order_of_the_request(gateway: Gateway) -> None:
 
 
 def test_all_fields_reach_the_reranker(gateway: Gateway) -> None:
-    post(gateway, documents=[{"text": "red"}, "blue"], max_tokens_per_doc=7, truncate=False, instruction="colours")
+    post(gateway, documents=[{"text": "red"}, "blue"], max_tokens_per_doc=7, truncate=False, instruction="colours", keep_alive=0)
     (seen,) = gateway.reranker.seen
     assert seen == RerankRequest(
         id=seen.id,
@@ -47,6 +47,7 @@ def test_all_fields_reach_the_reranker(gateway: Gateway) -> None:
         instruction="colours",
         truncate=False,
         max_document_tokens=7,
+        keep_alive_seconds=0,
     )
 
 
@@ -58,6 +59,7 @@ def test_all_fields_reach_the_reranker(gateway: Gateway) -> None:
         ({"documents": [3]}, "documents[0]"),
         ({"documents": [{"title": "x"}]}, "documents[0]"),
         ({"top_n": 0}, "top_n = 0"),
+        ({"keep_alive": "soon"}, "keep_alive = 'soon'"),
         ({"documents": ["a"] * 1001}, "1001; one request takes 1000"),
         ({"model": EMBEDDER}, f"Models here that can: {RERANKER!r}."),
     ],

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 
 from pomona.core.status import Task
+from pomona.core.vectors import pass_tokens
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.host import Loaded
 from pomona.engine.process.loop import Loop
 from pomona.engine.process.vector_loop import VectorLoop
 from pomona.engine.protocol import Launch, Ready, Stats, TextInput
-from pomona.engine.vectors.engine import CPU_PASS_TOKENS, VectorEngine
+from pomona.engine.vectors.engine import VectorEngine
+from pomona.engine.vectors.proof import prove_batching
 from pomona.models.device import Device
 from pomona.models.encoders.loading import load_vector_model
 
@@ -19,8 +21,8 @@ def load_vector_engine(launch: Launch, task: Task, device: Device, warnings: Seq
     """Load the model of `launch`. Raises ModelUnusable."""
     settings = launch.models
     model = load_vector_model(launch.folder, task, device, dequantize_on_cpu=settings.dequantize_on_cpu, cache_folder=launch.cache_folder)
-    tokens = launch.vectors.batch_tokens
-    budget = min(tokens, CPU_PASS_TOKENS) if device.kind == "cpu" else tokens
+    doubt = prove_batching(model)
+    budget = 1 if doubt else pass_tokens(launch.vectors.batch_tokens, cpu=device.kind == "cpu")
     engine = VectorEngine(model, budget, peak_bytes=mx.get_peak_memory)
     ready = Ready(
         model=launch.model,
@@ -33,7 +35,7 @@ def load_vector_engine(launch: Launch, task: Task, device: Device, warnings: Seq
         load_seconds=0.0,
         stats=Stats(),
         dimensions=model.width,
-        warnings=[text for text in (*warnings, *model.warnings) if text],
+        warnings=[text for text in (*warnings, *model.warnings, doubt) if text],
     )
 
     def drive(channel: Channel, heartbeat_seconds: float) -> Loop:

@@ -11,9 +11,6 @@ from pomona.engine.vectors.schedule import Request, Schedule
 from pomona.models.encoders.batch import TextIds
 from pomona.models.encoders.model import Floats, VectorModel
 
-CPU_PASS_TOKENS = 1024
-"""On CPUs larger passes are not faster per token, and whoever comes meanwhile waits longer."""
-
 
 class VectorEngine:
     """Synchronous and single-threaded, like the engine that writes text. `budget` is the most tokens of one pass."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelOverrides, Settings
 from pomona.core.status import MemoryPlan, ModelFacts
+from pomona.core.vectors import pass_tokens
 from pomona.fleet.directory import Directory, ReadNames, no_names
 from pomona.fleet.residency.memory.measuring import Measure, MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import Needs, estimate
@@ -77,7 +78,8 @@ class Supply:
         if facts is None:
             raise ModelUnusable(problem or f"The folder {str(slot.model.path)!r} cannot be read.")
         engine, known = self._settings_of(slot, None).engine, self.scales.known(slot)
-        needs = estimate(facts, engine, expanded=self._expanded, budget=self.budget, measured=known)
+        together = pass_tokens(self._settings.vectors.batch_tokens, cpu=self._expanded)
+        needs = estimate(facts, engine, expanded=self._expanded, budget=self.budget, measured=known, pass_tokens=together)
         draft = self._draft_of(slot.model)
         drafting = look_into(draft)[0] if draft is not None and known is None else None
         if drafting is None:

@@ -23,6 +23,12 @@ class Spans:
     starts: np.ndarray[tuple[int], np.dtype[np.int32]]
     lengths: np.ndarray[tuple[int], np.dtype[np.int32]]
 
+    def check(self, tokens: int) -> None:
+        """Raise ValueError unless the texts follow each other and fill an array of `tokens`."""
+        ends = np.cumsum(self.lengths)
+        if not len(ends) or ends[-1] != tokens or self.lengths.min() < 1 or (self.starts != ends - self.lengths).any():
+            raise ValueError(f"Texts at {self.starts.tolist()!r} of lengths {self.lengths.tolist()!r} do not fill {tokens} tokens.")
+
 
 class Kernels:
     """Made by `load_kernels`. Every method changes its first argument, and returns it."""
@@ -32,49 +38,52 @@ class Kernels:
 
     def gelu(self, x: mx.array) -> mx.array:
         """x (tokens, width) times the share of the normal distribution below x, within 3e-7 of x."""
-        self._library["pomona_gelu"](_address(x), ctypes.c_long(x.shape[0]), ctypes.c_int(x.shape[1]))
+        tokens, width = x.shape
+        self._library["pomona_gelu"](_address(x, tokens, width), ctypes.c_long(tokens), ctypes.c_int(width))
         return x
 
     def gelu_gate(self, x: mx.array) -> mx.array:
         """The gelu of the first half of x (tokens, 2 width) times the second half; returns (tokens, width)."""
-        width = x.shape[1] // 2
-        self._library["pomona_gelu_gate"](_address(x), ctypes.c_long(x.shape[0]), ctypes.c_int(width))
+        tokens, width = x.shape[0], x.shape[1] // 2
+        self._library["pomona_gelu_gate"](_address(x, tokens, 2 * width), ctypes.c_long(tokens), ctypes.c_int(width))
         return x[:, :width]
 
     def add_norm(self, x: mx.array, residual: mx.array, weight: mx.array, bias: mx.array | None, epsilon: float) -> mx.array:
         """The layer norm of x + residual, each (tokens, width)."""
         mx.eval(x, residual)
+        tokens, width = x.shape
         self._library["pomona_add_norm"](
-            _address(x),
-            _address(residual),
-            _address(weight),
-            None if bias is None else _address(bias),
+            _address(x, tokens, width),
+            _address(residual, tokens, width),
+            _address(weight, width),
+            None if bias is None else _address(bias, width),
             ctypes.c_float(epsilon),
-            ctypes.c_long(x.shape[0]),
-            ctypes.c_int(x.shape[1]),
+            ctypes.c_long(tokens),
+            ctypes.c_int(width),
         )
         return x
 
     def rotate(self, qkv: mx.array, cosines: mx.array, sines: mx.array, heads: int) -> mx.array:
         """Rotate queries and keys of qkv (tokens, 3 width), one half of a head with the other, by tables (tokens, head width / 2)."""
         tokens, size = qkv.shape[0], qkv.shape[1] // 3 // heads
-        address = _address(qkv)
-        tables = _address(cosines), _address(sines)
+        address = _address(qkv, tokens, 3 * heads * size)
+        tables = _address(cosines, tokens, size // 2), _address(sines, tokens, size // 2)
         self._library["pomona_rotate"](address, *tables, ctypes.c_long(tokens), ctypes.c_int(heads), ctypes.c_int(size))
         return qkv
 
     def attend(self, qkv: mx.array, spans: Spans, heads: int, window: int | None) -> mx.array:
         """Attention within each text of qkv (tokens, 3 width); returns (tokens, width). `window`: only to tokens at most so far away."""
-        width = qkv.shape[1] // 3
+        tokens, width = qkv.shape[0], qkv.shape[1] // 3
+        spans.check(tokens)
         failed = self._library["pomona_attend"](
-            _address(qkv),
+            _address(qkv, tokens, 3 * (width // heads) * heads),
             spans.starts.ctypes.data_as(ctypes.c_void_p),
             spans.lengths.ctypes.data_as(ctypes.c_void_p),
             ctypes.c_int(len(spans.lengths)),
             ctypes.c_int(heads),
             ctypes.c_int(width // heads),
             ctypes.c_float((width // heads) ** -0.5),
-            ctypes.c_int(-1 if window is None else window),
+            ctypes.c_int(-1 if window is None else min(window, tokens)),
         )
         if failed:
             raise MemoryError(f"There is no memory for the attention of a text of {int(spans.lengths.max())} tokens.")
@@ -91,10 +100,10 @@ def load_kernels(cache_folder: Path) -> Kernels | None:
     return Kernels(library)
 
 
-def _address(array: mx.array) -> ctypes.c_void_p:
-    """Where the numbers of a float32 array lie; it is computed first."""
+def _address(array: mx.array, *shape: int) -> ctypes.c_void_p:
+    """Where the numbers of a float32 array of `shape` lie; it is computed first. Raises ValueError for another: C would not notice."""
     mx.eval(array)
     seen: np.ndarray[Any, Any] = np.asarray(array)
-    if seen.dtype != np.float32 or not seen.flags.c_contiguous:
-        raise ValueError(f"{seen.dtype} of shape {seen.shape} with strides {seen.strides} is no row-major float32.")
+    if seen.dtype != np.float32 or seen.shape != shape or not seen.flags.c_contiguous:
+        raise ValueError(f"{seen.dtype} of shape {seen.shape} with strides {seen.strides} is no row-major float32 of shape {shape}.")
     return seen.ctypes.data_as(ctypes.c_void_p)

@@ -8,7 +8,7 @@ import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
-from pomona.models.encoders.nodes import Block, Node, Norm, Weights, join
+from pomona.models.encoders.nodes import Block, Node, Norm, Weights, head_width, join
 from pomona.models.encoders.operations import Operations
 
 Config = Mapping[str, Any]
@@ -46,6 +46,7 @@ class Bert(Block):
         super().__init__()
         if config.get("position_embedding_type", "absolute") != "absolute" or config.get("is_decoder"):
             raise ModelUnusable("Only absolute positions (position_embedding_type) and encoders (is_decoder false) are known.")
+        head_width(config)
         width = config["hidden_size"]
         self.embeddings = Node(
             word_embeddings=nn.Embedding(config["vocab_size"], width),

@@ -64,10 +64,17 @@ def load_vector_model(folder: Path, task: Task, device: Device, *, dequantize_on
         architecture=facts.architecture,
         width=pooling.width if pooling else 1,
         max_context=facts.max_context or FALLBACK_CONTEXT,
-        vocabulary=facts.vocabulary or 0,
+        vocabulary=_vocabulary(facts),
         weight_bytes=sum(array.nbytes for _, array in flat_parameters(weights)),
         warnings=_warnings(plain=plain, kernels=kernels is not None),
     )
+
+
+def _vocabulary(facts: FolderFacts) -> int:
+    """Ids are checked against it: MLX does not notice those that lie outside of the table."""
+    if not facts.vocabulary:
+        raise ModelUnusable(f"The file {str(facts.path / 'config.json')!r} does not give vocab_size. Download it again.")
+    return facts.vocabulary
 
 
 def _check_labels(facts: FolderFacts, layout: VectorLayout) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from pomona.core.errors import ModelUnusable
 from pomona.models.encoders.batch import Batch
 from pomona.models.encoders.bert import Config
-from pomona.models.encoders.nodes import Block, Node, Norm, Weights
+from pomona.models.encoders.nodes import Block, Node, Norm, Weights, head_width
 from pomona.models.encoders.operations import Operations
 from pomona.models.encoders.pooling import mean
 
@@ -55,7 +55,7 @@ class ModernBert(Block):
         kinds = _kinds(config)
         self.layers = [Layer(config, operations, kind, first=index == 0) for index, kind in enumerate(kinds)]
         self.final_norm = _norm(config)
-        self._size = width // config["num_attention_heads"]
+        self._size = head_width(config, even=True)
         self._bases = {kind: _base(config, kind) for kind in set(kinds)}
         self._averages = config.get("classifier_pooling", "cls") == "mean"
         if scores:

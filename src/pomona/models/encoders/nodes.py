@@ -1,9 +1,12 @@
 """Parts that the architectures share. Modules have the names that published weights have, so that errors can tell those."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
+
+from pomona.core.errors import ModelUnusable
 
 
 class Block(nn.Module):
@@ -31,6 +34,15 @@ class Norm(nn.LayerNorm):
 
 
 Weights = dict[str, mx.array]
+
+
+def head_width(config: Mapping[str, Any], *, even: bool = False) -> int:
+    """Numbers of a head; `even` where its halves are rotated. Raises ModelUnusable."""
+    width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    if heads < 1 or width % heads or (even and width // heads % 2):
+        into = "heads of an even width" if even else "heads"
+        raise ModelUnusable(f"hidden_size = {width!r} cannot be divided into num_attention_heads = {heads!r} {into}.")
+    return width // heads
 
 
 def join(weights: Weights, names: tuple[str, ...], joined: str) -> None:

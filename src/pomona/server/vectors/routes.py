@@ -13,7 +13,7 @@ from pomona.core.generation import GenerateRequest
 from pomona.core.ports import Embedder, Reranker
 from pomona.core.settings import VectorsSettings
 from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest, VectorKind
-from pomona.server.bodies import read_body
+from pomona.server.bodies import keep_alive_seconds, read_body
 from pomona.server.describing import described
 from pomona.server.openai.call import new_id
 from pomona.server.services import Services, find_for
@@ -110,6 +110,7 @@ def _embed_request(body: EmbeddingRequest, call_id: str, model: str, settings: V
         kind=_KINDS[body.input_type] if body.input_type else None,
         dimensions=body.dimensions,
         truncate=bool(body.truncate),
+        keep_alive_seconds=keep_alive_seconds(body.keep_alive),
     )
 
 
@@ -138,6 +139,7 @@ def _rerank_request(body: RerankBody, call_id: str, model: str, settings: Vector
         instruction=body.instruction or None,
         truncate=body.truncate is not False,
         max_document_tokens=body.max_tokens_per_doc,
+        keep_alive_seconds=keep_alive_seconds(body.keep_alive),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
-from pomona.server.bodies import WireBody
+from pomona.server.bodies import KeepAlive, WireBody
 from pomona.server.openai.wire import NonEmpty, union_of
 
 TokenId = Annotated[int, Field(ge=0)]
@@ -61,6 +61,7 @@ class EmbeddingRequest(WireBody):
         None, description="What the texts are: models that were trained with an instruction for that get it. Unset: no instruction."
     )
     truncate: bool | None = Field(None, description="Cut texts that are longer than the model takes, instead of refusing them.")
+    keep_alive: KeepAlive = None
 
 
 class Embedding(WireBody):
@@ -98,6 +99,7 @@ class RerankBody(WireBody):
     max_tokens_per_doc: int | None = Field(None, ge=1, description="Cut documents behind so many tokens. Unset: as the model takes.")
     truncate: bool | None = Field(None, description="Cut pairs that are longer than the model takes; true where nothing is said.")
     instruction: str | None = Field(None, description="What relevance means, for models that take it in words (Qwen3-Reranker).")
+    keep_alive: KeepAlive = None
 
 
 class RankedDocument(WireBody):

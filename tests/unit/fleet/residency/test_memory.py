@@ -192,6 +192,16 @@ def test_a_plan_from_the_files_of_the_bundled_model() -> None:
     assert expanded.plan(expanded.least - 1) is None
 
 
+def test_models_for_vectors_are_planned_by_the_tokens_of_a_pass() -> None:
+    facts = inspect_folder(Path("tests/data/encoders/bert"))
+    few = estimate(facts, EngineSettings(), expanded=True, budget=2**34, pass_tokens=1024)
+    many = estimate(facts, EngineSettings(), expanded=True, budget=2**34, pass_tokens=8192)
+    assert (few.kv_most, many.activations) == (0, 8 * few.activations)
+    assert few.activations == 1024 * (8 * 32 + 3 * 48) * 4 + 1024 * 96
+    longest = estimate(replace(facts, max_context=8192), EngineSettings(), expanded=True, budget=2**34, pass_tokens=1024)
+    assert longest.activations > many.activations, "a text that is longer than a pass goes alone"
+
+
 def test_keys_and_values_per_token() -> None:
     assert kv_token_bytes(TINY.config, 4) == 10 * 2 * 2 * 64 * 4
     assert (

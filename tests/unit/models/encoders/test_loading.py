@@ -134,6 +134,27 @@ def test_wrong_weights_are_named(tmp_path: Path, drop: str, add: str, part: str)
     assert part in caught.value.message
 
 
+def test_more_tokens_than_positions_are_never_taken(tmp_path: Path) -> None:
+    folder = copied("bert", tmp_path)
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 512})
+    assert inspect_folder(folder).max_context == 96
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "part"),
+    [
+        ("bert", {"num_attention_heads": 5}, "hidden_size = 32 cannot be divided into num_attention_heads = 5 heads"),
+        ("modernbert", {"num_attention_heads": 32}, "num_attention_heads = 32 heads of an even width"),
+        ("xlm-roberta", {"num_attention_heads": 0}, "num_attention_heads = 0 heads"),
+    ],
+)
+def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path, name: str, fields: dict[str, object], part: str) -> None:
+    folder = copied(name, tmp_path)
+    change(folder / "config.json", **fields)
+    with pytest.raises(ModelUnusable, match=part):
+        load_case(folder, "embed")
+
+
 def test_classifiers_of_several_classes_are_no_rerankers(tmp_path: Path) -> None:
     folder = copied("bert-reranker", tmp_path)
     change(folder / "config.json", id2label={"0": "a", "1": "b"})

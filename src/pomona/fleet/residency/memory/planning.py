@@ -6,12 +6,17 @@ from typing import cast
 
 from pomona.core.settings import EngineSettings
 from pomona.core.status import MemoryPlan
+from pomona.models.tasks import is_encoder
 from pomona.models.validation import FolderFacts
 
 PROCESS_BYTES = 160 * 2**20
 """An engine process without weights: interpreter, MLX and mlx-lm (measured on Linux: 140 MiB of its own)."""
 UNKNOWN_KV_BYTES = 2**28
 """Least room for keys and values where the config does not say how large they are."""
+LONGEST_TEXT = 8192
+"""Tokens of a text where the config of a model for vectors does not say how many it takes."""
+JUDGED_TOKENS = 64
+"""A document in the prompt by which a decoder judges it has more tokens than that."""
 LEAST_PAGES = 8
 SMALLEST_KV_BYTES = 2**20
 
@@ -56,11 +61,16 @@ class Measured:
     working: int = 0
 
 
-def estimate(facts: FolderFacts, settings: EngineSettings, *, expanded: bool, budget: int, measured: Measured | None = None) -> Needs:
-    """What the model of `facts` needs. `expanded`: its weights become float32, as they do on CPUs; `budget` is that of all models."""
+def estimate(
+    facts: FolderFacts, settings: EngineSettings, *, expanded: bool, budget: int, measured: Measured | None = None, pass_tokens: int = 0
+) -> Needs:
+    """What the model of `facts` needs. `expanded`: its weights become float32, as they do on CPUs; `budget` is that of all models;
+    `pass_tokens` go together through one that makes vectors.
+    """
     element_bytes = 4 if expanded else 2
     weights = facts.parameters * 4 if expanded else facts.weight_bytes
-    activations = _activation_bytes(facts, settings, element_bytes)
+    writes = facts.task == "generate"
+    activations = _activation_bytes(facts, settings, element_bytes) if writes else _pass_bytes(facts, pass_tokens, element_bytes)
     process = PROCESS_BYTES
     if measured is not None:
         process = min(process, measured.resting)
@@ -105,12 +115,25 @@ def _kv_bounds(facts: FolderFacts, settings: EngineSettings, element_bytes: int,
 
 
 def _activation_bytes(facts: FolderFacts, settings: EngineSettings, element_bytes: int) -> int:
-    """One step at its widest: a few arrays of hidden and inner width for all its tokens, and logits of all rows in float32, some copies."""
+    """One step at its widest: one layer for all its tokens, and logits of all rows in float32, some copies."""
+    layer = _layer_bytes(facts, max(settings.step_token_budget, settings.max_rows), element_bytes)
+    return layer + settings.max_rows * (facts.vocabulary or 32768) * 4 * 3
+
+
+def _pass_bytes(facts: FolderFacts, pass_tokens: int, element_bytes: int) -> int:
+    """One pass of a model for vectors: a layer, a mask, and where words judge documents, the logits of all words."""
+    longest = facts.max_context or LONGEST_TEXT
+    tokens = max(pass_tokens, longest)
+    judged = facts.task == "rerank" and not is_encoder(facts.config)
+    logits = tokens // JUDGED_TOKENS * (facts.vocabulary or 32768) * 4 if judged else 0
+    return _layer_bytes(facts, tokens, element_bytes) + tokens * min(longest, tokens) + logits
+
+
+def _layer_bytes(facts: FolderFacts, tokens: int, element_bytes: int) -> int:
+    """A few arrays of hidden and inner width."""
     numbers = _Numbers(facts.config)
     hidden, inner = numbers.get("hidden_size", "n_embd", "d_model") or 4096, numbers.get("intermediate_size", "n_inner", "ffn_dim")
-    tokens = max(settings.step_token_budget, settings.max_rows)
-    layer = tokens * (8 * hidden + 3 * (inner or 4 * hidden)) * element_bytes
-    return layer + settings.max_rows * (facts.vocabulary or 32768) * 4 * 3
+    return tokens * (8 * hidden + 3 * (inner or 4 * hidden)) * element_bytes
 
 
 class _Numbers:
