@@ -16,6 +16,10 @@ ROUNDING = 0.2
 """How far a weight may be from the same one in another type, four bits included, as a share of its length."""
 
 
+RANKS = 8
+"""Ranks of experts are filled up to a multiple: MLX's CUDA kernel for them reads 16 bytes at a time, and faults on rows of 8."""
+
+
 def planned_bytes(placed: Mapping[str, tuple[Part, ...]], sites: Mapping[str, Site], dtype: mx.Dtype) -> int:
     """What `load_layers` will make."""
     return dtype.size * sum(_elements(parts, sites[name]) for name, parts in placed.items())
@@ -33,7 +37,8 @@ def load_layers(
     for name, parts in placed.items():
         _check_finite(facts, parts, tensors)
         _check_copy(facts, parts[0], tensors, layers[name])
-        factors = _stacked(parts, tensors, sites[name]) if sites[name].kind == "experts" else _factors(parts[0], tensors, layers[name])
+        experts = sites[name].kind == "experts"
+        factors = _aligned(_stacked(parts, tensors, sites[name])) if experts else _factors(parts[0], tensors, layers[name])
         gain = None if factors.gain is None else factors.gain.astype(dtype)
         made[name] = Factors(factors.down.astype(dtype), factors.up.astype(dtype), gain, factors.untied)
         mx.eval(made[name].arrays)
@@ -42,6 +47,8 @@ def load_layers(
 
 def _elements(parts: tuple[Part, ...], site: Site) -> int:
     rank = max(part.rank for part in parts)
+    if site.kind == "experts":
+        rank += -rank % RANKS
     return max(site.experts, 1) * rank * (site.inputs + site.outputs) + (3 * site.outputs if parts[0].magnitude else 0)
 
 
@@ -94,3 +101,9 @@ def _stacked(parts: tuple[Part, ...], tensors: Mapping[str, mx.array], site: Sit
         spare = rank - part.rank
         downs[part.expert or 0], ups[part.expert or 0] = mx.pad(down, [(0, 0), (0, spare)]), mx.pad(up, [(0, spare), (0, 0)])
     return Factors(mx.stack(downs), mx.stack(ups))
+
+
+def _aligned(factors: Factors) -> Factors:
+    spare = -factors.rank % RANKS
+    down, up = mx.pad(factors.down, [(0, 0), (0, 0), (0, spare)]), mx.pad(factors.up, [(0, 0), (0, spare), (0, 0)])
+    return Factors(mx.contiguous(down), mx.contiguous(up), factors.gain, factors.untied)
