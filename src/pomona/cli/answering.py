@@ -35,11 +35,8 @@ async def open_source(invocation: Invocation, *, url: str | None, alone: bool) -
 
     Raises PomonaError.
     """
-    import httpx
-
     loaded = invocation.settings(log_level="warning")
-    key = loaded.settings.access.key
-    async with httpx.AsyncClient(trust_env=False, headers={"authorization": f"Bearer {key}"} if key else None) as client:
+    async with open_client(loaded) as client:
         remote = await find_server(client, invocation, loaded, url=url, alone=alone)
         if remote:
             yield remote
@@ -55,9 +52,9 @@ async def find_server(
     from pomona.ops.remote import RemoteGenerator
 
     asked = invocation.overrides.get("models.default")
-    if url is None and (alone or not set(invocation.overrides) <= _SHARED or loaded.settings.server.port == 0):
+    address = server_address(invocation, loaded, url=url, alone=alone)
+    if address is None:
         return None
-    address = url or f"http://{loaded.settings.server.host}:{loaded.settings.server.port}"
     remote = RemoteGenerator(address, client=client)
     try:
         names = await remote.models()
@@ -71,6 +68,21 @@ async def find_server(
     if url is None and wanted not in names:
         return None
     return Source(generator=remote, model=wanted, place=f"at {address}", url=address)
+
+
+def open_client(loaded: "LoadedSettings") -> "httpx.AsyncClient":
+    """A client with the key of the settings, to be closed."""
+    import httpx
+
+    key = loaded.settings.access.key
+    return httpx.AsyncClient(trust_env=False, headers={"authorization": f"Bearer {key}"} if key else None)
+
+
+def server_address(invocation: Invocation, loaded: "LoadedSettings", *, url: str | None, alone: bool) -> str | None:
+    """Where a server may be asked: at `url`, else the local one, unless that could not answer as the person wants it."""
+    if url is None and (alone or not set(invocation.overrides) <= _SHARED or loaded.settings.server.port == 0):
+        return None
+    return url or f"http://{loaded.settings.server.host}:{loaded.settings.server.port}"
 
 
 @asynccontextmanager

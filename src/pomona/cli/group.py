@@ -39,6 +39,8 @@ BUILT_IN: Mapping[str, Listing] = {
     "serve": Listing(TALK, "Serve a model to OpenAI's and Anthropic's clients."),
     "chat": Listing(TALK, "Talk with a model in the terminal."),
     "generate": Listing(TALK, "Answer one prompt and exit."),
+    "embed": Listing(TALK, "Turn texts into vectors."),
+    "rerank": Listing(TALK, "Order documents by their relevance to a query."),
     "launch": Listing(TALK, "Start a coding agent on the model of this machine."),
     "pull": Listing(MODELS, "Get a model from the hub."),
     "list": Listing(MODELS, "List the models on this machine."),

@@ -63,3 +63,7 @@ class Ranking:
 
     scores: tuple[float, ...]
     prompt_tokens: int
+
+    def order(self) -> list[int]:
+        """Documents by index, the most relevant first; equal ones as they came."""
+        return sorted(range(len(self.scores)), key=lambda index: -self.scores[index])

@@ -22,7 +22,7 @@ def embeddings_document(made: Embeddings, model: str, form: Literal["float", "ba
 
 def rerank_document(ranking: Ranking, call_id: str, model: str, top_n: int | None, documents: Sequence[str] | None) -> bytes:
     """The best `top_n` documents, most relevant first, equal ones in the order of the request; with their texts if `documents` is given."""
-    order = sorted(range(len(ranking.scores)), key=lambda index: -ranking.scores[index])[:top_n]
+    order = ranking.order()[:top_n]
     results: list[Document] = [{"index": index, "relevance_score": ranking.scores[index]} for index in order]
     if documents is not None:
         results = [{**each, "document": {"text": documents[index]}} for each, index in zip(results, order, strict=True)]
