@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pomona.core.errors import ContextOverflow, InvalidRequest, UnsupportedField
+from pomona.core.errors import ContextOverflow, EngineFailed, InvalidRequest, UnsupportedField
 from pomona.core.generation import GenerateEvent, GenerateRequest
 from pomona.core.status import ModelFacts, Task
 from pomona.core.vectors import Embeddings, EmbedRequest, Ranking, RerankRequest, VectorKind
@@ -21,6 +22,7 @@ from pomona.models.validation import inspect_folder
 from pomona.text.pairs.inputs import Input, Inputs
 from pomona.text.tokenizer_loading import load_fast_tokenizer
 
+Floats = NDArray[np.floating]
 PROMPT_NAMES: dict[VectorKind, tuple[str, ...]] = {
     "query": ("query", "search_query"),
     "document": ("document", "passage", "corpus", "search_document"),
@@ -79,14 +81,14 @@ class ModelEmbedder:
         self._pool = pool
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """One vector per input. Raises ContextOverflow and InvalidRequest naming the input."""
+        """One vector per input. Raises ContextOverflow and InvalidRequest naming the input, EngineFailed where no numbers came out."""
         async with self._engine.place() as facts:
             check_dimensions(request, facts.dimensions)
             loop = asyncio.get_running_loop()
             texts = await loop.run_in_executor(self._pool, partial(self._read, request, facts))
             encoded = await self._engine.encode(texts)
             dimensions = request.dimensions or encoded.width
-            data = await loop.run_in_executor(self._pool, partial(shortened, encoded, dimensions))
+            data = await loop.run_in_executor(self._pool, partial(shortened, encoded, dimensions, request.model))
         return Embeddings(data=data, dimensions=dimensions, prompt_tokens=sum(len(text.token_ids) for text in texts))
 
     def _read(self, request: EmbedRequest, facts: ModelFacts) -> list[TextInput]:
@@ -116,12 +118,12 @@ class ModelReranker:
         self._pool = pool
 
     async def rerank(self, request: RerankRequest) -> Ranking:
-        """One score per document. Raises ContextOverflow naming the document."""
+        """One score per document. Raises ContextOverflow naming the document, EngineFailed where no numbers came out."""
         async with self._engine.place() as facts:
             read = partial(self._read, request, facts.max_context)
             texts = await asyncio.get_running_loop().run_in_executor(self._pool, read)
             encoded = await self._engine.encode(texts)
-        scores = np.frombuffer(encoded.data, "<f4")
+        scores = relevance(numbers_of(encoded, "documents", request.model)[:, 0])
         return Ranking(scores=tuple(scores.tolist()), prompt_tokens=sum(len(text.token_ids) for text in texts))
 
     def _read(self, request: RerankRequest, limit: int) -> list[TextInput]:
@@ -180,11 +182,27 @@ def check_dimensions(request: EmbedRequest, available: int) -> None:
         )
 
 
-def shortened(encoded: Encoded, dimensions: int) -> bytes:
-    """The first `dimensions` numbers of each vector, of length 1 again; as it came where that is all of them."""
+def numbers_of(encoded: Encoded, field: str, model: str) -> Floats:
+    """(texts, width). Raises EngineFailed for infinite numbers and those that are none, naming the text by its place in `field`."""
+    numbers = np.frombuffer(encoded.data, "<f4").reshape(-1, encoded.width)
+    sound = np.isfinite(numbers).all(axis=1)
+    if not sound.all():
+        place = f"{field}[{int(sound.argmin())}]"
+        raise EngineFailed(f"{model!r} made no finite numbers of {place}: its weights are damaged, or too large for their type.")
+    return numbers
+
+
+def relevance(logits: Floats) -> Floats:
+    """The sigmoid, in float64: in float32 all logits above 17 would be as relevant as each other."""
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
+
+
+def shortened(encoded: Encoded, dimensions: int, model: str) -> bytes:
+    """The first `dimensions` numbers of each vector, of length 1 again; as it came where that is all of them. Raises EngineFailed."""
+    numbers = numbers_of(encoded, "input", model)
     if dimensions == encoded.width:
         return encoded.data
-    cut = np.frombuffer(encoded.data, "<f4").reshape(-1, encoded.width)[:, :dimensions]
+    cut = numbers[:, :dimensions]
     lengths = np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.float32(1e-12))
     return (cut / lengths).astype("<f4").tobytes()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pomona.core.errors import ContextOverflow, InvalidRequest, UnsupportedField
+from pomona.core.errors import ContextOverflow, EngineFailed, InvalidRequest, UnsupportedField
 from pomona.core.status import ModelFacts
 from pomona.core.vectors import EmbedRequest, RerankRequest
 from pomona.engine.protocol import Encoded, TextInput
-from pomona.fleet.vectors import JUDGE_CLOSING, JUDGE_OPENING, ModelEmbedder, ModelReranker, Reading, load_reading
+from pomona.fleet.vectors import JUDGE_CLOSING, JUDGE_OPENING, ModelEmbedder, ModelReranker, Reading, load_reading, relevance
 from tests.golden.encoder_cases import ENCODERS
 
 FACTS = ModelFacts(
@@ -23,10 +23,11 @@ FACTS = ModelFacts(
 
 
 class CountingSource:
-    """A VectorSource whose vectors are (tokens, 3, 4, 0), or whose scores are the share of the first id."""
+    """A VectorSource whose vectors are (tokens, 3, 4, 0), or whose logits are the number of tokens."""
 
     def __init__(self, width: int = 4) -> None:
         self.width = width
+        self.answer: Encoded | None = None
         self.seen: list[TextInput] = []
 
     @asynccontextmanager
@@ -35,6 +36,8 @@ class CountingSource:
 
     async def encode(self, texts: Sequence[TextInput]) -> Encoded:
         self.seen = list(texts)
+        if self.answer is not None:
+            return self.answer
         rows = [[len(text.token_ids), 3.0, 4.0, 0.0][: self.width] for text in texts]
         return Encoded("1", self.width, np.array(rows, "<f4").tobytes())
 
@@ -110,11 +113,32 @@ async def test_pairs_and_their_limits(pool: ThreadPoolExecutor) -> None:
     asked = RerankRequest(id="1", model="m", query="5 6", documents=("8", "9 " * 20))
     ranking = await reranker.rerank(asked)
     assert source.seen[0].token_ids == [5, 6, 8]
-    assert (ranking.scores, ranking.prompt_tokens) == ((3.0, 12.0), 15)
+    assert ranking.scores == pytest.approx([1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-12))])
+    assert (ranking.order(), ranking.prompt_tokens) == ([1, 0], 15)
     with pytest.raises(ContextOverflow, match=r"documents\[1\] has 22 tokens, the query included"):
         await reranker.rerank(replace(asked, truncate=False))
     with pytest.raises(UnsupportedField, match="takes none"):
         await reranker.rerank(replace(asked, instruction="colours"))
+
+
+def test_relevance_lies_between_0_and_1_in_the_order_of_the_logits() -> None:
+    """Those of ms-marco's models are shown as they are by sentence-transformers, and go far beyond what a float32 sigmoid tells apart."""
+    logits = np.array([-200.0, -90.5, -11.2, -1e-3, 0.0, 1e-3, 8.6, 17.5, 18.5, 30.0], np.float32)
+    found = relevance(logits)
+    assert ((found > 0) & (found < 1)).all()
+    assert (np.diff(found) > 0).all()
+    assert found[4:7] == pytest.approx([0.5, 0.50025, 0.999816], abs=1e-6)
+
+
+async def test_numbers_that_are_none_are_told_and_not_given(pool: ThreadPoolExecutor) -> None:
+    source = CountingSource()
+    rows = np.array([[1, 2, 3, 4], [1, np.nan, 3, 4]], "<f4")
+    source.answer = Encoded("1", 4, rows.tobytes())
+    with pytest.raises(EngineFailed, match=r"'m' made no finite numbers of input\[1\]"):
+        await ModelEmbedder(reading(), source, pool).embed(request("5", "6"))
+    source.answer = Encoded("1", 1, np.array([np.inf], "<f4").tobytes())
+    with pytest.raises(EngineFailed, match=r"documents\[0\]"):
+        await ModelReranker(reading("bert-reranker"), source, pool).rerank(RerankRequest(id="1", model="m", query="5", documents=("8",)))
 
 
 async def test_a_judge_is_asked_in_its_own_prompt(pool: ThreadPoolExecutor) -> None:

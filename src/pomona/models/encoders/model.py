@@ -42,12 +42,12 @@ class VectorModel:
     warnings: tuple[str, ...] = ()
 
     def encode(self, texts: Sequence[TextIds]) -> Floats:
-        """(texts, width): a vector of each text, or its relevance between 0 and 1 (the sigmoid of the head's logit)."""
+        """(texts, width): a vector of each text, or the logit of its relevance."""
         batch = Batch(texts)
         hidden = self.encoder(batch)
         if self.pooling is not None:
             return _floats(self.pooling(hidden, batch))
-        return _floats(mx.sigmoid(self.encoder.score(hidden, batch).astype(mx.float32))[:, None])
+        return _floats(self.encoder.score(hidden, batch).astype(mx.float32)[:, None])
 
 
 def _floats(x: mx.array) -> Floats:
