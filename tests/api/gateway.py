@@ -31,6 +31,7 @@ from tests.doubles import (
     answer,
     model_status,
 )
+from tests.hub_doubles import HubDoubles
 
 T = TypeVar("T")
 MODEL = "acme/tiny-chat"
@@ -81,6 +82,8 @@ class Gateway:
     embedder: LengthEmbedder = field(default_factory=LengthEmbedder)
     reranker: SharedWords = field(default_factory=SharedWords)
     hub: HubPorts | None = None
+    """In place of `catalog`."""
+    catalog: HubDoubles = field(default_factory=HubDoubles)
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=settings_with)
     keys: Keys = field(default_factory=KeyRing)
@@ -118,7 +121,9 @@ class Gateway:
     def management(self) -> Management:
         """The doubles as what the admin address manages."""
         residents = self.residents
-        return Management(residency=residents, residents=residents, events=residents.events, kept=residents, hub=self.hub)
+        return Management(
+            residency=residents, residents=residents, events=residents.events, kept=residents, hub=self.hub or self.catalog.ports
+        )
 
     @property
     def never(self) -> asyncio.Event:
@@ -133,6 +138,7 @@ class Gateway:
         self.status.reports = (READY,)
         self.residents.reset(STATUSES)
         self.tokenization.known = {}
+        self.catalog.reset()
         self.embedder.reset()
         self.reranker.seen.clear()
         self.directory.cards, self.directory.stands_in = list(CARDS), ""

@@ -75,18 +75,18 @@ def test_a_pull_is_cancelled(admin: httpx.Client, bench: Bench) -> None:
     assert events_of(admin, id)[-1]["state"] == "cancelled"
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "words"),
-    [
+def test_wrong_pulls(admin: httpx.Client) -> None:
+    wrong: list[tuple[dict[str, object], int, str]] = [
         ({"model": "nothing"}, 400, "ORGANISATION/NAME"),
         ({"model": "acme/tiny", "quantize": "3bit"}, 400, "4bit"),
+        ({"model": "acme/tiny", "name": "a b"}, 400, "'a b' cannot be the name"),
+        ({"model": "acme/tiny", "name": "pomona-tiny"}, 409, "taken by a model"),
         ({}, 400, "model"),
-    ],
-)
-def test_wrong_pulls(admin: httpx.Client, body: dict[str, object], status: int, words: str) -> None:
-    answer = admin.post("/admin/pull", json=body)
-    assert answer.status_code == status
-    assert words in answer.json()["error"]["message"]
+    ]
+    for body, status, words in wrong:
+        answer = admin.post("/admin/pull", json=body)
+        assert (answer.status_code, words in answer.json()["error"]["message"]) == (status, True), body
+    assert admin.get("/admin/pulls").json() == {"pulls": []}
     assert admin.get("/admin/pulls/pull_0").status_code == admin.delete("/admin/pulls/pull_0").status_code == 404
     assert admin.get("/admin/pulls/pull_0/events").status_code == 404
 
@@ -94,6 +94,7 @@ def test_wrong_pulls(admin: httpx.Client, body: dict[str, object], status: int, 
 def test_the_hub_is_searched_and_described(admin: httpx.Client, bench: Bench) -> None:
     (found,) = admin.get("/admin/hub/search", params={"q": "tiny"}).json()["models"]
     assert (found["id"], found["mlx"], found["loadable"]) == ("acme/tiny", True, True)
+    assert (found["fit"]["memory"]["as stored"], found["fit"]["best"]) == ("fits", "as stored")
     shown = admin.get("/admin/hub/models/acme/tiny").json()
     assert shown["fit"]["memory"]["as stored"] == "fits"
     assert shown["fit"]["best"] == "as stored"
@@ -117,9 +118,8 @@ def test_models_are_registered_and_forgotten(admin: httpx.Client, tmp_path: Path
     assert admin.post("/admin/models/register", json=adapted).json()["metadata"] == {"config": {"lora_rank": 8}}
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
+def test_what_cannot_be_registered(admin: httpx.Client) -> None:
+    wrong: list[tuple[dict[str, object], int]] = [
         ({"name": "x", "base_model": "pomona-tiny", "adapter_path": "/no/such/folder"}, 404),
         ({"name": "x", "base_model": "no/such-model", "adapter_path": str(STORIES)}, 404),
         ({"name": "x", "base_model": "pomona-tiny", "adapter_path": str(STORIES)}, 400),
@@ -130,11 +130,10 @@ def test_models_are_registered_and_forgotten(admin: httpx.Client, tmp_path: Path
         ({"name": "a b", "path": str(STORIES)}, 400),
         ({"name": "pomona-tiny", "path": str(STORIES)}, 409),
         ({"path": str(STORIES)}, 400),
-    ],
-)
-def test_what_cannot_be_registered(admin: httpx.Client, body: dict[str, object], status: int) -> None:
-    answer = admin.post("/admin/models/register", json=body)
-    assert (answer.status_code, bool(answer.json()["error"]["message"])) == (status, True)
+    ]
+    for body, status in wrong:
+        answer = admin.post("/admin/models/register", json=body)
+        assert (answer.status_code, bool(answer.json()["error"]["message"])) == (status, True), body
 
 
 def test_built_in_models_are_not_removed(admin: httpx.Client) -> None:

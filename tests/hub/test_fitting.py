@@ -91,11 +91,11 @@ def test_a_gguf_file_is_described(bench: Bench, local: LocalHub) -> None:
 def test_search_finds_sorts_and_bounds(bench: Bench, local: LocalHub) -> None:
     bench.hub.add("other/tiny", dict(bench.hub.repos["acme/tiny"].files), tags=(), downloads=99)
     found = asyncio.run(local.search("tiny"))
-    assert [(model.id, model.mlx, model.downloads, model.model_type) for model in found] == [("acme/tiny", True, 10, "llama")]
-    assert [model.id for model in asyncio.run(local.search("tiny", mlx_only=False))] == ["other/tiny", "acme/tiny"]
+    assert [(model.id, model.mlx, model.downloads, model.model_type) for model, _ in found] == [("acme/tiny", True, 10, "llama")]
+    assert [model.id for model, _ in asyncio.run(local.search("tiny", mlx_only=False))] == ["other/tiny", "acme/tiny"]
     assert len(asyncio.run(local.search("", mlx_only=False, limit=1))) == 1
     assert asyncio.run(local.search("no such thing")) == []
-    assert local.fit(found[0]).memory["as stored"] == "fits"
+    assert found[0][1].memory["as stored"] == "fits"
     for wrong in ({"sort": "name"}, {"limit": 0}, {"limit": 201}):
         with pytest.raises(InvalidRequest, match=next(iter(wrong))):
             asyncio.run(local.search("tiny", **wrong))  # pyright: ignore[reportArgumentType]
@@ -103,7 +103,7 @@ def test_search_finds_sorts_and_bounds(bench: Bench, local: LocalHub) -> None:
 
 def test_a_search_goes_through_troubles_and_refuses_nonsense(bench: Bench, local: LocalHub) -> None:
     bench.hub.refuse = {"/api/models": [(503, {}), (429, {"retry-after": "9"})]}
-    assert [model.id for model in asyncio.run(local.search("tiny"))] == ["acme/tiny"]
+    assert [model.id for model, _ in asyncio.run(local.search("tiny"))] == ["acme/tiny"]
     assert bench.waits == [0.5, 9.0]
     bench.hub.refuse = {"/api/models": [(200, {})]}
     with pytest.raises(HubFailed, match="does not know"):

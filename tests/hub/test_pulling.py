@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.core.errors import DoesNotFit, Forbidden, HubFailed, InvalidRequest, ModelNotFound, ModelUnusable
+from pomona.core.errors import Conflict, DoesNotFit, Forbidden, HubFailed, InvalidRequest, ModelNotFound, ModelUnusable
 from pomona.core.settings import ModelsSettings
 from pomona.hub.fitting import Machine
 from pomona.models.catalog import list_models
@@ -252,6 +252,13 @@ def test_unfinished_downloads_are_listed(bench: Bench) -> None:
     bench.pull()
     entries = {entry.id: entry for entry in list_models(ModelsSettings(), hub_cache=bench.cache)}
     assert entries["acme/tiny"].problem is None
+
+
+@pytest.mark.parametrize(("name", "error"), [("a b", InvalidRequest), ("", InvalidRequest), ("pomona-tiny", Conflict)])
+def test_a_name_that_cannot_be_is_refused_before_the_first_byte(bench: Bench, name: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match=repr(name)):
+        bench.pull(name=name)
+    assert bench.hub.asked == []
 
 
 def test_an_alias_is_given(bench: Bench) -> None:

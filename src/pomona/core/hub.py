@@ -8,6 +8,12 @@ from pomona.core.status import Fit, Task
 
 Quantization = Literal["4bit", "8bit", "mxfp4", "nvfp4"]
 PullState = Literal["queued", "downloading", "verifying", "converting", "finished", "failed", "cancelled"]
+_WORD = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+REFERENCE_PATTERN = rf"^{_WORD}/{_WORD}(/[A-Za-z0-9_./ -]+\.(gguf|GGUF))?(@[^@+\s]+)?$"
+"""ORGANISATION/NAME, ORGANISATION/NAME/FILE.gguf, each with @REVISION or without. Nothing in it may be `..`."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]*(/[A-Za-z0-9_.:-]+)*$"
+"""What an alias or a registered model may be called."""
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

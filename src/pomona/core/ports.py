@@ -175,8 +175,10 @@ class Aliases(Protocol):
 class Hub(Protocol):
     """The model hub. Raises HubFailed where it cannot be asked, also where settings forbid it."""
 
-    async def search(self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True) -> list[HubModel]:
-        """Model repositories that match; `sort` is downloads, likes, created or updated."""
+    async def search(
+        self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True
+    ) -> list[tuple[HubModel, FitReport]]:
+        """Model repositories that match, and whether they fit as far as the hub tells; `sort` is downloads, likes, created or updated."""
         ...
 
     async def describe(self, reference: str) -> tuple[HubModel, FitReport]:
@@ -192,7 +194,7 @@ class Pulls(Protocol):
     """Downloads in the background."""
 
     def start(self, request: PullRequest) -> PullStatus:
-        """Begin, or join a running download of the same model. Raises InvalidRequest."""
+        """Begin, or join a running download of the same model. Raises InvalidRequest, and Conflict for a name that is taken."""
         ...
 
     def pulls(self) -> tuple[PullStatus, ...]:

@@ -26,14 +26,16 @@ class LocalHub:
     planner: Planner
     remover: Remover
 
-    async def search(self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True) -> list[HubModel]:
-        """Model repositories that match. Raises InvalidRequest for bounds, HubFailed."""
+    async def search(
+        self, query: str, *, limit: int = 20, sort: str = "downloads", mlx_only: bool = True
+    ) -> list[tuple[HubModel, FitReport]]:
+        """Model repositories that match, and whether they fit as far as the search tells. Raises InvalidRequest for bounds, HubFailed."""
         if sort not in SORTS:
             raise InvalidRequest(f"sort={sort!r} is not known. Allowed: {', '.join(SORTS)}.", param="sort")
         if not 1 <= limit <= MOST_RESULTS:
             raise InvalidRequest(f"limit={limit!r} is out of bounds. Allowed: 1 to {MOST_RESULTS}.", param="limit")
         found = await self.connection.list_models(query, limit=limit, sort=SORTS[sort], mlx_only=mlx_only)
-        return [hub_model(info) for info in found]
+        return [(model, self._fit(model)) for model in map(hub_model, found)]
 
     async def describe(self, reference: str) -> tuple[HubModel, FitReport]:
         """One repository, or one GGUF file of it, and whether it fits here. Raises ModelNotFound, Forbidden where it is gated."""
@@ -47,11 +49,10 @@ class LocalHub:
         needs = Needs(download_bytes=sum(file.size - cache.held_bytes(file) for file in cache.missing(files)))
         return model, fit_report(model, self.planner.machine, needs, cache.storage)
 
-    def fit(self, model: HubModel) -> FitReport:
-        """Whether a model that was found fits, as far as the search tells of it."""
-        needs = Needs(download_bytes=model.weight_bytes or 0)
-        return fit_report(model, self.planner.machine, needs, cache_folder(self.planner.hub_cache))
-
     async def delete(self, name: str) -> int:
         """Remove the files of a model; the bytes that were freed. Raises ModelNotFound, Conflict where it is loaded or bundled."""
         return await in_thread(lambda: self.remover.remove(self.remover.find(name)))
+
+    def _fit(self, model: HubModel) -> FitReport:
+        needs = Needs(download_bytes=model.weight_bytes or 0)
+        return fit_report(model, self.planner.machine, needs, cache_folder(self.planner.hub_cache))

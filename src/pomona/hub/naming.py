@@ -9,13 +9,11 @@ from typing import Self
 import msgspec
 
 from pomona.core.errors import InvalidRequest
-from pomona.core.hub import Quantization
+from pomona.core.hub import REFERENCE_PATTERN, Quantization
 
 RECORD = "pomona.json"
 """The file in a converted model's folder that says what it was made from."""
-_REFERENCE = re.compile(
-    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(/(?P<file>[\w./ -]+\.gguf))?(@(?P<revision>[^@+\s]+))?", re.IGNORECASE
-)
+_REFERENCE = re.compile(REFERENCE_PATTERN)
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _UNUSUAL = re.compile(r"[^\w.-]+")
 
@@ -32,14 +30,16 @@ class Wanted:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises InvalidRequest where the text is not of that form."""
-        match = _REFERENCE.fullmatch(text.strip().removeprefix("https://huggingface.co/").removeprefix("hf.co/").rstrip("/"))
-        if match is None or ".." in text:
+        plain = text.strip().removeprefix("https://huggingface.co/").removeprefix("hf.co/").rstrip("/")
+        if not _REFERENCE.fullmatch(plain) or ".." in plain:
             raise InvalidRequest(
                 f"{text!r} does not name a repository of the hub. Write ORGANISATION/NAME, ORGANISATION/NAME@REVISION or "
                 "ORGANISATION/NAME/FILE.gguf; `pomona search WORDS` finds some.",
                 param="model",
             )
-        return cls(**match.groupdict())
+        place, _, revision = plain.partition("@")
+        organisation, name, *file = place.split("/", 2)
+        return cls(repository=f"{organisation}/{name}", revision=revision or None, file=file[0] if file else None)
 
     @property
     def reference(self) -> str:

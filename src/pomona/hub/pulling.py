@@ -57,8 +57,10 @@ class Puller:
         """Have the model here; returns what to ask for. Raises as `Planner.plan` and `Planner.check`, HubFailed where downloads break for
         good, and what converting and naming raise.
         """
+        if request.name is not None:
+            self.registry.check_alias(request.name)
         name = self._here(request) if self.connection.is_offline else await self._get(request, note)
-        if request.name:
+        if request.name is not None:
             self.registry.set_alias(request.name, name)
         return name
 

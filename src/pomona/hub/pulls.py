@@ -64,11 +64,13 @@ class BackgroundPulls:
         self._places = asyncio.Semaphore(AT_A_TIME)
 
     def start(self, request: PullRequest) -> PullStatus:
-        """Begin, or join a running download of the same model. Raises InvalidRequest."""
+        """Begin, or join a running download of the same model. Raises InvalidRequest, and Conflict for a name that is taken."""
         wanted = Wanted.parse(request.reference)
+        if request.name is not None:
+            self._puller.registry.check_alias(request.name)
         running = self._running(wanted, request)
         if running is not None:
-            running.names += [request.name] if request.name and request.name != running.request.name else []
+            running.names += [request.name] if request.name is not None and request.name != running.request.name else []
             return running.status
         status = PullStatus(id=f"pull_{secrets.token_hex(8)}", reference=wanted.reference, state="queued")
         job = _Job(request, status)

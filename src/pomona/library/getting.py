@@ -41,7 +41,7 @@ class Getting:
 
     async def search(self, query: str, *, limit: int, sort: str, mlx_only: bool) -> list[HubModel]:
         """Models of the hub."""
-        return await self.parts.hub.search(query, limit=limit, sort=sort, mlx_only=mlx_only)
+        return [model for model, _ in await self.parts.hub.search(query, limit=limit, sort=sort, mlx_only=mlx_only)]
 
     async def describe(self, reference: str) -> tuple[HubModel, FitReport]:
         """One model of the hub, and whether it fits here."""

@@ -128,6 +128,13 @@ def without_need(operation: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
+def answering_with(status: int, operation: dict[str, Any]) -> dict[str, Any]:
+    """`operation`, whose answer has this status. The route's own `status_code` must be the same."""
+    responses: dict[str, Any] = operation["responses"]
+    responses[str(status)] = responses.pop("200")
+    return operation
+
+
 def answering_later(operation: dict[str, Any]) -> dict[str, Any]:
     """`operation`, which may also begin the work, say so with 202 and the same answer, and go on without the client."""
     responses: dict[str, Any] = operation["responses"]

@@ -15,7 +15,7 @@ PLAIN = {"/health", "/ready", "/version", "/metrics"}
 
 def test_every_admin_operation_keeps_to_its_description(gateway: Gateway) -> None:
     tried = [operation for operation in operations(gateway.urls.admin) if operation.path != ENDLESS]
-    assert len(tried) > 20
+    assert {"/admin/pull", "/admin/hub/search", "/admin/models/register", "/admin/aliases/{alias}"} <= {each.path for each in tried}
     assert [each for operation in tried for mode in GenerationMode for each in complaints_of(operation, mode)] == []
 
 
@@ -43,7 +43,8 @@ def test_every_admin_route_is_described(gateway: Gateway) -> None:
     document = gateway.admin().get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            assert path in PLAIN or {"200", "400", "401", "404", "500", "503"} <= set(operation["responses"]), (method, path)
+            answers = set(operation["responses"])
+            assert path in PLAIN or (answers & {"200", "201", "202"} and {"400", "401", "404", "500", "503"} <= answers), (method, path)
     load = document["paths"]["/admin/models/{name}/load"]["post"]
     assert {"202", "409", "502", "507"} <= set(load["responses"])
     assert load["requestBody"]["required"] is False

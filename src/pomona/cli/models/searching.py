@@ -34,16 +34,15 @@ def search(context: click.Context, words: tuple[str, ...], limit: int, sort: str
     parts = hub_parts(settings)
     with waiting("Asking the hub", quiet=as_json):
         found = asyncio.run(parts.hub.search(" ".join(words), limit=limit, sort=sort, mlx_only=not everything))
-    fitting = [(model, parts.hub.fit(model)) for model in found]
     if as_json:
-        print_json([model_document(model, report) for model, report in fitting])
+        print_json([model_document(model, report) for model, report in found])
         return
     if not found:
         click.echo(f"Nothing found{'' if everything else '; --all looks beyond models made for MLX'}.", err=True)
         return
     columns = ("model", "fits", "size", "parameters", "weights", "downloads", "likes", "updated")
     numeric = ("size", "parameters", "downloads", "likes")
-    print_table(columns, [_row(model, report) for model, report in fitting], color=context.color, numeric=numeric)
+    print_table(columns, [_row(model, report) for model, report in found], color=context.color, numeric=numeric)
 
 
 def _row(model: "HubModel", report: "FitReport") -> "list[str | Cell]":

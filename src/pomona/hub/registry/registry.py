@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pomona.core.errors import ConfigurationError, Conflict, InvalidRequest, ModelNotFound, NotFound
-from pomona.core.hub import RegisteredModel
+from pomona.core.hub import LONGEST_NAME, NAME_PATTERN, RegisteredModel
 from pomona.core.settings import ModelsSettings
 from pomona.core.telemetry import get_logger
 from pomona.hub.registry.file import Document, RegistryFile
@@ -16,8 +16,7 @@ from pomona.models.references import BUNDLED, Names, all_aliases, close_names, n
 from pomona.models.validation import inspect_folder
 
 log = get_logger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9][\w.:-]*(/[\w.:-]+)*")
-LONGEST_NAME = 200
+_NAME = re.compile(NAME_PATTERN)
 
 
 class LocalRegistry:
@@ -89,8 +88,7 @@ class LocalRegistry:
         """Let `alias` stand for `reference`. Raises ModelNotFound, InvalidRequest for a name that cannot be one, Conflict for a circle, a
         name of the settings, and the name of a model.
         """
-        _check_name(alias)
-        self._check_alias(alias)
+        self.check_alias(alias)
 
         def add(document: Document) -> Document:
             aliases = {**document.aliases, alias: reference}
@@ -102,6 +100,14 @@ class LocalRegistry:
             return replace(document, aliases=aliases)
 
         self._change(add)
+
+    def check_alias(self, alias: str) -> None:
+        """Whether `alias` may be one, whatever it is to stand for. Raises InvalidRequest and Conflict as `set_alias`."""
+        _check_name(alias)
+        if alias in self._settings.aliases:
+            raise _held_by_settings(alias)
+        if alias == BUNDLED or alias in self.names().folders or alias in {folder.name for folder in named_folders(self._settings)}:
+            raise _taken(alias, "a model")
 
     def remove_alias(self, alias: str) -> None:
         """Raises NotFound, and Conflict where the settings hold it."""
@@ -160,12 +166,6 @@ class LocalRegistry:
             raise _taken(name, "a folder of models.folders")
         if any(entry.name == name for entry in self._now().models):
             raise _taken(name, "a registered model")
-
-    def _check_alias(self, alias: str) -> None:
-        if alias in self._settings.aliases:
-            raise _held_by_settings(alias)
-        if alias == BUNDLED or alias in self.names().folders or alias in {folder.name for folder in named_folders(self._settings)}:
-            raise _taken(alias, "a model")
 
     def _unregistered(self, name: str, known: list[str]) -> InvalidRequest | ModelNotFound:
         if name == BUNDLED or name in {folder.name for folder in named_folders(self._settings)}:

@@ -1,20 +1,20 @@
 """/admin/pull, /admin/pulls and /admin/hub: getting models from the hub, and looking what it has."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pomona.core.errors import NotFound
-from pomona.core.hub import FitReport, HubModel, PullRequest, PullState, PullStatus, Quantization
+from pomona.core.hub import NAME_PATTERN, REFERENCE_PATTERN, FitReport, HubModel, PullRequest, PullState, PullStatus, Quantization
 from pomona.server.bodies import WireBody, read_body
-from pomona.server.describing import described
+from pomona.server.describing import answering_with, described
 from pomona.server.drain import Drain
 from pomona.server.services import HubPorts
 from pomona.server.sse import EventStream
@@ -28,10 +28,13 @@ _EXAMPLE = {"model": "acme/tiny", "quantize": "4bit"}
 class PullBody(WireBody):
     """What to get."""
 
-    model: str = Field(min_length=1, description="ORGANISATION/NAME, with @REVISION or without, or ORGANISATION/NAME/FILE.gguf.")
+    model: str = Field(
+        description="ORGANISATION/NAME, with @REVISION or without, or ORGANISATION/NAME/FILE.gguf.",
+        json_schema_extra={"pattern": REFERENCE_PATTERN},
+    )
     quantize: Quantization | None = Field(default=None, description="Make a smaller copy of the weights.")
     force: bool = Field(default=False, description="Also where it does not fit into memory or cannot be loaded.")
-    name: str | None = Field(default=None, min_length=1, description="An alias to give it.")
+    name: str | None = Field(default=None, description="An alias to give it.", json_schema_extra={"pattern": NAME_PATTERN})
 
 
 class PullDocument(BaseModel):
@@ -65,8 +68,8 @@ class Fitting(BaseModel):
     best: str | None
 
 
-class HubModelDocument(BaseModel):
-    """A repository of the hub."""
+class HubModelReport(BaseModel):
+    """A repository of the hub, and whether it fits here. Where the hub does not say how large it is, `memory` is empty."""
 
     id: str
     downloads: int
@@ -82,18 +85,13 @@ class HubModelDocument(BaseModel):
     mlx: bool
     gguf_files: list[str]
     loadable: bool | None
-
-
-class HubModelReport(HubModelDocument):
-    """A repository, and whether it fits here."""
-
     fit: Fitting
 
 
 class SearchAnswer(BaseModel):
     """What the hub found."""
 
-    models: list[HubModelDocument]
+    models: list[HubModelReport]
 
 
 def hub_routes(ports: HubPorts, drain: Drain, keepalive_seconds: float) -> APIRouter:
@@ -110,7 +108,8 @@ def _add_pulls(routes: APIRouter, ports: HubPorts, drain: Drain, keepalive_secon
     @routes.post(
         "/admin/pull",
         summary="Get a model in the background",
-        openapi_extra=described(body=PullBody, answer=PullDocument, example=_EXAMPLE),
+        status_code=202,
+        openapi_extra=answering_with(202, described(body=PullBody, answer=PullDocument, errors=(409,), example=_EXAMPLE)),
     )
     async def pull(request: Request) -> Response:
         body = await read_body(request, PullBody)
@@ -146,16 +145,15 @@ def _add_search(routes: APIRouter, ports: HubPorts) -> None:
         mlx_only: Annotated[bool, Query(description="Only models made for MLX.")] = True,
     ) -> dict[str, object]:
         found = await ports.hub.search(q, limit=limit, sort=sort, mlx_only=mlx_only)
-        return {"models": [_document(model) for model in found]}
+        return {"models": [_report(model, fit) for model, fit in found]}
 
     @routes.get(
         "/admin/hub/models/{id:path}",
         summary="One model of the hub, and whether it fits here",
         openapi_extra=described(answer=HubModelReport, errors=(502,)),
     )
-    async def show(id: str) -> dict[str, object]:
-        model, report = await ports.hub.describe(id)
-        return {**_document(model), "fit": _fit(report)}
+    async def show(id: Annotated[str, Path(json_schema_extra={"pattern": REFERENCE_PATTERN})]) -> dict[str, object]:
+        return _report(*await ports.hub.describe(id))
 
     del search, show
 
@@ -179,9 +177,5 @@ async def _events(ports: HubPorts, id: str) -> AsyncGenerator[bytes]:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _document(model: HubModel) -> Mapping[str, Any]:
-    return asdict(model)
-
-
-def _fit(report: FitReport) -> Mapping[str, Any]:
-    return {**asdict(report), "memory": dict(report.memory), "required_bytes": dict(report.required_bytes)}
+def _report(model: HubModel, fit: FitReport) -> dict[str, object]:
+    return {**asdict(model), "fit": asdict(fit)}

@@ -5,25 +5,32 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pomona.core.errors import InvalidRequest, ModelNotFound, ModelUnusable, NotFound
-from pomona.core.hub import RegisteredModel
+from pomona.core.hub import LONGEST_NAME, NAME_PATTERN, RegisteredModel
 from pomona.core.status import Task
-from pomona.server.bodies import WireBody, read_body
-from pomona.server.describing import described
+from pomona.server.bodies import WireBody, needs, read_body, rules
+from pomona.server.describing import answering_with, described
 from pomona.server.services import HubPorts
 
 _EXAMPLE = {"name": "legal", "base_model": "pomona-tiny", "adapter_path": "/data/adapters/legal", "registered_by": "mlx-model-hub"}
+_NAME: dict[str, Any] = {"pattern": NAME_PATTERN, "maxLength": LONGEST_NAME}
+Alias = Annotated[str, Path(json_schema_extra=_NAME)]
+_NONE: dict[str, Any] = {"type": "null"}
+_ONLY_PATH = {**needs("path"), "properties": {**needs("path")["properties"], "adapter_path": _NONE, "base_model": _NONE}}
+_ADAPTER = rules(needs("adapter_path"), needs("base_model"), {"properties": {"path": _NONE}})
 
 
 class RegisterBody(WireBody):
     """A model (`path`), or an adapter (`adapter_path` and `base_model`), in a folder of the server's machine."""
 
-    name: str = Field(min_length=1)
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_ONLY_PATH, _ADAPTER]})
+
+    name: str = Field(json_schema_extra=_NAME)
     path: str | None = Field(default=None, min_length=1, description="Folder of a model.")
     adapter_path: str | None = Field(default=None, min_length=1, description="Folder of an adapter; needs base_model.")
     base_model: str | None = Field(default=None, min_length=1, description="The model that the adapter stands on.")
@@ -93,7 +100,8 @@ def _add_models(routes: APIRouter, ports: HubPorts) -> None:
     @routes.post(
         "/admin/models/register",
         summary="Register a model or an adapter of this machine",
-        openapi_extra=described(body=RegisterBody, answer=RegisteredDocument, errors=(409,), example=_EXAMPLE),
+        status_code=201,
+        openapi_extra=answering_with(201, described(body=RegisterBody, answer=RegisteredDocument, errors=(409,), example=_EXAMPLE)),
     )
     async def register(request: Request) -> Response:
         entry = _entry(await read_body(request, RegisterBody))
@@ -143,7 +151,7 @@ def _add_aliases(routes: APIRouter, ports: HubPorts) -> None:
         summary="Let an alias stand for a model",
         openapi_extra=described(body=AliasBody, answer=AliasDocument, errors=(409,), example={"model": "pomona-tiny"}),
     )
-    async def set_alias(alias: str, request: Request) -> dict[str, object]:
+    async def set_alias(alias: Alias, request: Request) -> dict[str, object]:
         body = await read_body(request, AliasBody)
         await asyncio.to_thread(ports.aliases.set_alias, alias, body.model)
         return {"alias": alias, "model": body.model}
