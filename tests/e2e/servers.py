@@ -35,10 +35,10 @@ class Server:
         """The official client."""
         return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS)
 
-    def metric(self, name: str) -> float:
-        """A metric of the model, from the admin port."""
+    def metric(self, name: str, model: str = MODEL) -> float:
+        """A metric of a model, from the admin port."""
         lines = httpx.get(f"{self.admin_url}/metrics").text.splitlines()
-        [line] = [line for line in lines if line.startswith(f'{name}{{model="{MODEL}"}}')]
+        [line] = [line for line in lines if line.startswith(f'{name}{{model="{model}"}}')]
         return float(line.rpartition(" ")[2])
 
     def is_ready(self) -> bool:
