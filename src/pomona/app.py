@@ -11,10 +11,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pomona.core.errors import Conflict
 from pomona.core.ports import Generator
 from pomona.core.settings import LoadedSettings, Settings, load_settings
 from pomona.core.status import ModelFacts
@@ -128,9 +129,31 @@ class App:
         self.settings = settings
         self._command = None if in_process else ENGINE_COMMAND
         self._registry = model_registry(settings)
+        self._folders: dict[str, Path] = {}
         self._found = resolve(settings.models.default, settings.models, names=self._registry.names())
         self.model = self._found.id
         """The name of the default model, for `GenerateRequest.model`."""
+
+    def names(self) -> "Names":
+        """Names of models beside those of the settings, as they are now."""
+        names = self._registry.names()
+        return replace(names, folders={**self._folders, **names.folders})
+
+    def add_folder(self, folder: Path, name: str | None = None) -> str:
+        """Let the model in `folder` be asked for while this App lives; its name, which is the folder's where none is given.
+
+        Raises ModelUnusable for what is no model, and Conflict where the name means another folder already.
+        """
+        from pomona.models.validation import inspect_folder
+
+        place = folder.expanduser().resolve()
+        inspect_folder(place)
+        chosen = name or place.name
+        taken = self.names().folders.get(chosen)
+        if taken is not None and taken.resolve() != place:
+            raise Conflict(f"{chosen!r} is the name of {str(taken)!r} already. Give another name for {str(place)!r}.")
+        self._folders[chosen] = place
+        return chosen
 
     @asynccontextmanager
     async def open(self) -> "AsyncGenerator[Fleet]":
@@ -147,7 +170,7 @@ class App:
             shelf = WordsShelf(pool, pictures=pictures)
             workshop = Workshop(command=self._command, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
             registry = self._registry
-            around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=registry.names)
+            around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=self.names)
             async with open_fleet(self._found, workshop, around) as fleet:
                 yield fleet
 

@@ -7,18 +7,19 @@ import warnings
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pomona.app import load_app, read_settings
+from pomona.app import App, load_app, read_settings
 from pomona.core.errors import Conflict, InvalidRequest, NotFound, PomonaError
 from pomona.core.events import Event, Following
-from pomona.core.generation import GenerateEvent, GenerateRequest, TextDelta
+from pomona.core.generation import GenerateEvent, GenerateRequest, TextDelta, TokenText
 from pomona.core.hub import FitReport, HubModel, Quantization
-from pomona.core.settings import ModelOverrides
+from pomona.core.settings import ModelOverrides, Settings
 from pomona.core.status import EngineReport, MemoryReport, ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import EmbedRequest, RerankRequest, VectorKind
 from pomona.fleet.assembly import Fleet
@@ -62,6 +63,7 @@ class AsyncEngine:
         self._in_process = in_process
         self._stack = AsyncExitStack()
         self._fleet: Fleet | None = None
+        self._app: App | None = None
         self._getting: Getting | None = None
         self._process = os.getpid()
         self._register = Register()
@@ -85,7 +87,7 @@ class AsyncEngine:
         if self._fleet is not None:
             raise Conflict("This engine has been started already.")
         named = {"models.default": self._named} if self._named else {}
-        app = load_app(read_settings({**self._settings, **named}, self._profile).settings, in_process=self._in_process)
+        app = self._app = load_app(read_settings({**self._settings, **named}, self._profile).settings, in_process=self._in_process)
         self.model, self._process = app.model, os.getpid()
         try:
             fleet = self._fleet = await self._stack.enter_async_context(app.open())
@@ -177,8 +179,11 @@ class AsyncEngine:
 
     async def tokenize(self, text: str, *, model: str | None = None, special_tokens: bool = True) -> list[int]:
         """The ids of `text`; `special_tokens` adds those that the model expects at the beginning."""
-        tokens = await self._parts.tokenization.encode(self._card(model).id, text, special_tokens=special_tokens)
-        return [token.token_id for token in tokens]
+        return [token.token_id for token in await self.tokens(text, model=model, special_tokens=special_tokens)]
+
+    async def tokens(self, text: str, *, model: str | None = None, special_tokens: bool = True) -> list[TokenText]:
+        """The tokens of `text`, with the text and bytes of each."""
+        return await self._parts.tokenization.encode(self._card(model).id, text, special_tokens=special_tokens)
 
     async def detokenize(self, token_ids: Sequence[int], *, model: str | None = None) -> str:
         """The text of ids, special tokens included."""
@@ -239,6 +244,15 @@ class AsyncEngine:
         """End the answer of that id; whoever waits for it gets Cancelled. False where none runs."""
         return self._register.cancel(request)
 
+    def add(self, folder: str | Path, *, name: str | None = None) -> str:
+        """Let a model's folder be asked for by `name`, or by its own, until this engine ends; the name. Raises ModelUnusable, Conflict."""
+        return self._running_app.add_folder(Path(folder), name)
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force. Raises Conflict where the engine is not running."""
+        return self._running_app.settings
+
     def models(self) -> list[ModelCard]:
         """What can be asked for."""
         return self._parts.directory.models()
@@ -284,6 +298,12 @@ class AsyncEngine:
         if self._fleet is None:
             raise Conflict("This engine is not running. Use it in `async with`, or call `start` first.")
         return self._fleet
+
+    @property
+    def _running_app(self) -> App:
+        if self._fleet is None or self._app is None:
+            raise Conflict("This engine is not running. Use it in `async with`, or call `start` first.")
+        return self._app
 
     @property
     def _hub(self) -> Getting:

@@ -5,6 +5,7 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from pomona.core.errors import Conflict, PomonaError
 from pomona.core.events import Event
-from pomona.core.generation import GenerateEvent
+from pomona.core.generation import GenerateEvent, TokenText
 from pomona.core.hub import FitReport, HubModel, Quantization
 from pomona.core.status import ModelCard, ModelStatus, UnloadReport
 from pomona.core.vectors import VectorKind
@@ -128,6 +129,10 @@ class Engine:
         """The ids of `text`."""
         return self._run(self._engine.tokenize(text, model=model, special_tokens=special_tokens))
 
+    def tokens(self, text: str, *, model: str | None = None, special_tokens: bool = True) -> list[TokenText]:
+        """The tokens of `text`, with the text and bytes of each."""
+        return self._run(self._engine.tokens(text, model=model, special_tokens=special_tokens))
+
     def detokenize(self, token_ids: Sequence[int], *, model: str | None = None) -> str:
         """The text of ids, special tokens included."""
         return self._run(self._engine.detokenize(token_ids, model=model))
@@ -177,6 +182,10 @@ class Engine:
     def cancel(self, request: str) -> bool:
         """End the answer of that id, from any thread. False where none runs."""
         return self._call(self._engine.cancel, request)
+
+    def add(self, folder: str | Path, *, name: str | None = None) -> str:
+        """Let a model's folder be asked for by `name`, or by its own, until this engine ends."""
+        return self._call(self._engine.add, folder, name=name)
 
     def models(self) -> list[ModelCard]:
         """What can be asked for."""
