@@ -49,6 +49,21 @@ _MODERN = {
     "pad_token_id": 0,
 }
 _QWEN3 = {**_SIZES, "model_type": "qwen3", "num_key_value_heads": 2, "head_dim": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000.0}
+_GEMMA3 = {
+    **_SIZES,
+    "model_type": "gemma3_text",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "query_pre_attn_scalar": 8,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "rope_local_base_freq": 10000.0,
+    "sliding_window": 16,
+    "sliding_window_pattern": 2,
+    "use_bidirectional_attention": True,
+}
 _ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
 
 CONFIGS: Mapping[str, Mapping[str, object]] = {
@@ -56,6 +71,7 @@ CONFIGS: Mapping[str, Mapping[str, object]] = {
     "xlm-roberta": {**_ROBERTA, "architectures": ["XLMRobertaModel"]},
     "modernbert": {**_MODERN, "architectures": ["ModernBertModel"]},
     "qwen3-embedding": {**_QWEN3, "architectures": ["Qwen3Model"], "tie_word_embeddings": True},
+    "gemma3-embedding": {**_GEMMA3, "architectures": ["Gemma3TextModel"], "tie_word_embeddings": True},
     "bert-reranker": {**_BERT, **_ONE_LABEL, "architectures": ["BertForSequenceClassification"]},
     "xlm-roberta-reranker": {**_ROBERTA, **_ONE_LABEL, "architectures": ["XLMRobertaForSequenceClassification"]},
     "modernbert-reranker": {

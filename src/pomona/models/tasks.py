@@ -25,6 +25,13 @@ def is_encoder(config: Json) -> bool:
     return config.get("model_type") in ENCODER_TYPES
 
 
+def looks_both_ways(config: Json) -> bool:
+    """Whether tokens see those behind them too: encoders, and decoders that were trained on for that."""
+    text = config.get("text_config")
+    parts = (config, cast("Json", text)) if isinstance(text, dict) else (config,)
+    return is_encoder(config) or any(part.get("is_causal") is False or part.get("use_bidirectional_attention") is True for part in parts)
+
+
 def positions_of(config: Json) -> int | None:
     """Tokens that an encoder's positions are enough for; None where its configuration does not say. RoBERTa's begin behind the padding."""
     found, padding = config.get("max_position_embeddings"), config.get("pad_token_id")

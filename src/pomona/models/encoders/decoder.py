@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -46,9 +46,11 @@ class Decoder(Block):
         return logits[:, yes] if no is None else logits[:, yes] - logits[:, no]
 
 
-def build_decoder(facts: FolderFacts, layout: VectorLayout, judge: tuple[int, int | None] | None) -> Decoder:
+Built = TypeVar("Built", bound=Decoder)
+
+
+def build_decoder(facts: FolderFacts, layout: VectorLayout, judge: tuple[int, int | None] | None, kind: type[Built]) -> Built:
     """The decoder of a folder, its weights still on disk. Raises what mlx-lm raises for files that do not fit."""
-    _check_direction(facts)
     removed: Weights = {}
     keeps_head = layout.judged_by_words
     classes = _with_renaming(removed, keeps_head=keeps_head)
@@ -60,16 +62,7 @@ def build_decoder(facts: FolderFacts, layout: VectorLayout, judge: tuple[int, in
     if not hasattr(module, "model") or not hasattr(module.model, "embed_tokens"):
         raise ModelUnusable(f"Models of type {facts.model_type!r} cannot make vectors: their parts are not named as in Llama or Qwen.")
     width = int(found.get("hidden_size") or cast("Mapping[str, Any]", found["text_config"])["hidden_size"])
-    return Decoder(module, width, score=score if layout.task == "rerank" else None, judge=judge)
-
-
-def _check_direction(facts: FolderFacts) -> None:
-    """Decoders that were trained to look both ways need another mask than mlx-lm's."""
-    both_ways = facts.config.get("is_causal") is False or facts.config.get("use_bidirectional_attention")
-    if both_ways:
-        raise ModelUnusable(
-            f"The file {str(facts.path / 'config.json')!r} asks for attention in both directions, which Pomona computes for encoders only."
-        )
+    return kind(module, width, score=score if layout.task == "rerank" else None, judge=judge)
 
 
 def _with_renaming(removed: Weights, *, keeps_head: bool) -> Callable[..., tuple[type, type]]:

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, cast, get_args
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.status import Task
-from pomona.models.tasks import is_encoder
+from pomona.models.tasks import looks_both_ways
 
 Json = Mapping[str, object]
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
@@ -64,7 +64,7 @@ class VectorLayout:
 
 def read_layout(folder: Path, config: Json, task: Task) -> VectorLayout:
     """Read and check the layout of `folder` for `task`, embed or rerank. Raises ModelUnusable naming the file."""
-    causal = not is_encoder(config)
+    causal = not looks_both_ways(config)
     sizes, saved = _read(folder / "sentence_bert_config.json"), _read(folder / "config_sentence_transformers.json")
     prompts, default = saved.get("prompts"), saved.get("default_prompt_name")
     layout = _Steps(folder, causal=causal)

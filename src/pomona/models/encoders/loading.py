@@ -16,7 +16,8 @@ from pomona.models.cpu.kernels import load_kernels
 from pomona.models.cpu.rotary import share_rotary_tables
 from pomona.models.device import Device
 from pomona.models.encoders.bert import Bert
-from pomona.models.encoders.decoder import build_decoder
+from pomona.models.encoders.decoder import Decoder, build_decoder
+from pomona.models.encoders.gemma import MODEL_TYPE, BothWaysGemma
 from pomona.models.encoders.layout import VectorLayout, read_layout
 from pomona.models.encoders.model import VectorModel, modules_of
 from pomona.models.encoders.modernbert import ModernBert
@@ -25,7 +26,7 @@ from pomona.models.encoders.operations import CpuOperations, Operations
 from pomona.models.encoders.pooling import Pooling
 from pomona.models.encoders.roberta import Roberta
 from pomona.models.loading import BUILD_ERRORS, FALLBACK_CONTEXT
-from pomona.models.tasks import ENCODER_TYPES, is_encoder
+from pomona.models.tasks import ENCODER_TYPES, is_encoder, looks_both_ways
 from pomona.models.validation import FolderFacts, inspect_folder
 
 _CLASSES: Mapping[str, type[Bert] | type[ModernBert]] = {"bert": Bert, "roberta": Roberta, "modernbert": ModernBert}
@@ -46,7 +47,7 @@ def load_vector_model(folder: Path, task: Task, device: Device, *, dequantize_on
     kernels = load_kernels(cache_folder) if plain else None
     operations = CpuOperations(kernels) if kernels else Operations()
     try:
-        encoder = _encoder(facts, layout, operations) if is_encoder(facts.config) else build_decoder(facts, layout, _judge(facts, layout))
+        encoder = _encoder(facts, layout, operations) if is_encoder(facts.config) else _decoder(facts, layout)
         width = int(encoder.width) if hasattr(encoder, "width") else int(cast("int", facts.config["hidden_size"]))
         pooling = _pooling(layout, width) if layout.task == "embed" else None
         weights = modules_of(encoder, pooling)
@@ -106,6 +107,20 @@ def _encoder(facts: FolderFacts, layout: VectorLayout, operations: Operations) -
     _quantize(module, weights, facts.config)
     _fill(module, weights, facts.path)
     return module
+
+
+def _decoder(facts: FolderFacts, layout: VectorLayout) -> Decoder:
+    """Those that were trained to look both ways need other masks than mlx-lm's."""
+    if not looks_both_ways(facts.config):
+        return build_decoder(facts, layout, _judge(facts, layout), Decoder)
+    if facts.model_type != MODEL_TYPE:
+        raise ModelUnusable(
+            f"The file {str(facts.path / 'config.json')!r} asks for attention in both directions, which Pomona computes for encoders and "
+            f"EmbeddingGemma ({MODEL_TYPE}) only."
+        )
+    gemma = build_decoder(facts, layout, None, BothWaysGemma)
+    gemma.check(facts)
+    return gemma
 
 
 def _read(folder: Path) -> Weights:

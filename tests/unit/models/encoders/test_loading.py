@@ -169,6 +169,13 @@ def test_decoders_that_look_both_ways_are_refused(tmp_path: Path) -> None:
         load_case(folder, "embed")
 
 
+def test_gemma_whose_layers_come_in_another_order_is_refused(tmp_path: Path) -> None:
+    folder = copied("gemma3-embedding", tmp_path)
+    change(folder / "config.json", layer_types=["full_attention", "sliding_attention"] * 2)
+    with pytest.raises(ModelUnusable, match="lists layer_types in an order"):
+        load_case(folder, "embed")
+
+
 def test_heads_of_other_tasks_are_left_out(tmp_path: Path) -> None:
     """A masked language model has a pooler and a head that vectors do not need, and its names have a prefix."""
     golden = read_encoder_golden("bert")
