@@ -284,7 +284,8 @@ async def test_shortcuts() -> None:
 
 
 async def test_an_engine_that_has_ended_says_so() -> None:
-    engine = await create_engine(settings=SETTINGS, in_process=True)
+    async with await create_engine(settings=SETTINGS, in_process=True) as engine:
+        assert (await engine.healthCheck())["status"] == "healthy"
     await engine.shutdown()
     await engine.dispose()
     assert (await engine.healthCheck())["status"] == "unhealthy"

@@ -59,7 +59,9 @@ class Engine(Emitter):
         await self.dispose()
 
     async def start(self) -> Self:
-        """Begin. `create_engine` does it."""
+        """Begin. `create_engine` does it; once is enough."""
+        if self._open:
+            return self
         with translated("createEngine"):
             await self._engine.start()
         self._open = True
