@@ -20,6 +20,8 @@ from pomona.engine.process.loop import SteppedEngine
 from pomona.engine.process.model import load_engine
 from pomona.engine.protocol import Launch
 from pomona.models.references import resolve
+from pomona.models.tasks import task_of
+from pomona.models.validation import read_config
 
 COMMAND = (sys.executable, "-P", "-m", "pomona.ops.engine_bench")
 WARM_UP_TOKENS = 8
@@ -55,8 +57,13 @@ class BatchResult:
 
 
 def order_for(settings: Settings, *, batches: tuple[int, ...], prompt_tokens: int, output_tokens: int, seed: int) -> Order:
-    """The order for the default model. Room is made for the largest batch. Raises ModelNotFound and what `resolve` raises."""
+    """The order for the default model. Room is made for the largest batch. Raises what `resolve` raises, and UnsupportedField for a model
+    that does not write text.
+    """
     found = resolve(settings.models.default, settings.models)
+    task = task_of(found.path, read_config(found.path))
+    if task != "generate":
+        raise errors.UnsupportedField(f"{found.id!r} is a model for {task}; this measures models that write text.", param="model")
     engine = settings.engine.model_copy(update={"max_rows": max(settings.engine.max_rows, *batches), "prefix_cache": False})
     launch = Launch(
         address="",
@@ -154,14 +161,15 @@ def _run_child() -> None:
     order = Order.model_validate_json(sys.stdin.readline())
     try:
         loaded = load_engine(order.launch)
+        engine = cast("SteppedEngine", loaded.engine)  # `order_for` takes no other
         vocabulary = loaded.ready.vocabulary
         for number, batch in enumerate(order.batches):
             warm_up = random_prompts(batch, tokens=WARM_UP_TOKENS, output_tokens=4, vocabulary=vocabulary, seed=-1 - number)
-            measure(loaded.engine, warm_up, loaded.ready.device)
+            measure(engine, warm_up, loaded.ready.device)
             prompts = random_prompts(
                 batch, tokens=order.prompt_tokens, output_tokens=order.output_tokens, vocabulary=vocabulary, seed=order.seed + number
             )
-            _say(asdict(measure(loaded.engine, prompts, loaded.ready.device)))
+            _say(asdict(measure(engine, prompts, loaded.ready.device)))
     except errors.PomonaError as error:
         _say({"code": error.code, "message": error.message})
 
