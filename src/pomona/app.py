@@ -156,10 +156,15 @@ class App:
         return chosen
 
     @asynccontextmanager
-    async def open(self) -> "AsyncGenerator[Fleet]":
-        """All ports, without HTTP. Models are loaded when they are asked for; `Fleet.preload` loads those of the settings at once."""
+    async def open(self, *, spare: bool = True) -> "AsyncGenerator[Fleet]":
+        """All ports, without HTTP. Models are loaded when they are asked for; `Fleet.preload` loads those of the settings at once.
+
+        `spare`: keep a process ready for the next load, where the settings do; not worth it for a program that asks once.
+        """
+        from pomona.engine.protocol import Prepare
         from pomona.fleet.assembly import open_fleet
         from pomona.fleet.process.endpoint import sweep_endpoints
+        from pomona.fleet.process.starting import Starter
         from pomona.fleet.residency.supply import Surroundings
         from pomona.fleet.resident import Workshop
         from pomona.fleet.shelf import WordsShelf
@@ -168,7 +173,12 @@ class App:
         sweep_endpoints()
         with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool, Preparation(self.settings.pictures) as pictures:
             shelf = WordsShelf(pool, pictures=pictures)
-            workshop = Workshop(command=self._command, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
+            starter = Starter(
+                self._command,
+                Prepare(cache_folder=cache_folder(), models=self.settings.models),
+                spares=spare and self.settings.residency.spare_process,
+            )
+            workshop = Workshop(starter=starter, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
             registry = self._registry
             around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=self.names)
             async with open_fleet(self._found, workshop, around) as fleet:
@@ -177,7 +187,7 @@ class App:
     @asynccontextmanager
     async def generator(self) -> AsyncGenerator[Generator]:
         """The models, the default one loaded, without HTTP. Raises ModelUnusable, DoesNotFit or EngineFailed."""
-        async with self.open() as fleet:
+        async with self.open(spare=False) as fleet:
             await fleet.residency.load(self.model)
             yield fleet.generator
 

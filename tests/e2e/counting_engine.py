@@ -106,4 +106,4 @@ def load(launch: Launch) -> Loaded:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(load))
+    raise SystemExit(run(load, lambda _prepare: None))

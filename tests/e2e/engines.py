@@ -10,11 +10,13 @@ from pathlib import Path
 from pomona.core.generation import Prompt, SamplingParams, TokenStep
 from pomona.core.ports import TokenSource
 from pomona.core.settings import EngineSettings, FleetSettings, LoggingSettings, ModelsSettings
-from pomona.engine.protocol import Launch
+from pomona.engine.protocol import Launch, Prepare
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.starting import Starter
 from pomona.fleet.supervisor import Supervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
+PREPARE = Prepare(cache_folder=Path("nowhere"), models=ModelsSettings())
 PATIENCE_SECONDS = 30
 ENDLESS = 10**9
 """Tokens."""
@@ -35,7 +37,7 @@ def launch(address: str, model: str = "counting") -> Launch:
 
 
 def spawn(model: str = "counting", settings: FleetSettings = QUICK) -> EngineClient:
-    return EngineClient(COMMAND, partial(launch, model=model), settings)
+    return EngineClient(Starter(COMMAND, PREPARE).start, partial(launch, model=model), settings)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from pomona.engine.process.host import EXIT_GATEWAY_GONE
 from pomona.fleet.process.endpoint import PREFIX
-from tests.e2e.engines import COMMAND, PATIENCE_SECONDS, launch
+from tests.e2e.engines import COMMAND, PATIENCE_SECONDS, PREPARE, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +44,7 @@ def test_the_end_of_standard_input_is_enough(tmp_path: Path) -> None:
     """As on macOS, where no other sign comes. This engine is busy with its model, and nobody answers at its address."""
     process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE)
     assert process.stdin is not None
+    process.stdin.write(PREPARE.model_dump_json().encode() + b"\n")
     process.stdin.write(launch(f"ipc://{tmp_path}/socket", "slow").model_dump_json().encode() + b"\n")
     process.stdin.close()
     assert process.wait(PATIENCE_SECONDS) == EXIT_GATEWAY_GONE

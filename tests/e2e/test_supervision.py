@@ -12,9 +12,10 @@ import pytest
 from pomona.core.errors import Cancelled, EngineFailed, ModelUnusable, NotReady, Overloaded
 from pomona.core.settings import FleetSettings
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.starting import Starter
 from pomona.fleet.supervisor import Supervisor
 from tests.e2e.counting_engine import ABORT, HANG
-from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, launch, prompt, read, spawn, supervised, until
+from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, PREPARE, QUICK, begin, launch, prompt, read, spawn, supervised, until
 
 
 def engine_pids() -> list[int]:
@@ -139,7 +140,7 @@ async def test_stopping_tells_those_who_wait() -> None:
 
 async def test_a_command_that_is_not_there_is_an_error_not_a_hang() -> None:
     def spawn_nothing() -> EngineClient:
-        return EngineClient(("/nonexistent/python",), launch, QUICK)
+        return EngineClient(Starter(("/nonexistent/python",), PREPARE).start, launch, QUICK)
 
     async with Supervisor("counting", spawn_nothing, QUICK, places=8) as engine:
         with pytest.raises(EngineFailed, match=r"cannot be started: .*nonexistent"):

@@ -22,8 +22,15 @@ from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings
 from pomona.core.status import Task
 
 
+class Prepare(Section):
+    """What an engine process is told first, as a line of JSON on its standard input: enough to import all that it will need."""
+
+    cache_folder: Path
+    models: ModelsSettings
+
+
 class Launch(Section):
-    """What an engine process is told when it starts: one line of JSON on its standard input, which stays open as a sign of life."""
+    """What an engine process is told next, whenever that is, as another line. The input then stays open as a sign of life."""
 
     address: str
     """ZeroMQ address to connect to."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,12 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
         estimate=supply.estimate,
         open=supply.open,
         publish=events.publish,
+        spare=workshop.starter,
         weigh=supply.scales.weigh,
     )
-    async with ResidentPool(means, residency, supply.budget) as pool:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(workshop.starter.close)
+        pool = await stack.enter_async_context(ResidentPool(means, residency, supply.budget))
         supply.pool = pool
         for name in supply.required():
             pool.slot(name).required = True
@@ -100,8 +103,8 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
             pool=pool,
             override=supply.override,
         )
-        async with Warden(pool, guard, means).on_duty():
-            yield fleet
+        await stack.enter_async_context(Warden(pool, guard, means).on_duty())
+        yield fleet
 
 
 def _facts_of(slot: Slot) -> ModelFacts:

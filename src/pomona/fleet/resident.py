@@ -15,6 +15,7 @@ from pomona.core.status import EngineReport, ModelFacts, Task
 from pomona.engine.protocol import Launch
 from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.starting import Starter
 from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
 from pomona.fleet.tasks import task_for
@@ -40,12 +41,12 @@ class LivingEngine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
-    """What all engines of one Pomona are made with: the command of an engine process (None: threads), where caches go, threads for text.
+    """What all engines of one Pomona are made with: where their processes come from and caches go, threads for text.
 
     `settings` are those that hold for the model which is opened, `draft` is the folder of the one that drafts for it.
     """
 
-    command: tuple[str, ...] | None
+    starter: Starter
     cache_folder: Path
     settings: Settings
     pool: Executor
@@ -109,4 +110,4 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         vectors=settings.vectors,
         task=task_for(model, settings.models),
     )
-    return EngineClient(workshop.command, lambda address: launch(address=address), settings.fleet)
+    return EngineClient(workshop.starter.start, lambda address: launch(address=address), settings.fleet)

@@ -183,6 +183,9 @@ class ResidencySettings(Section):
     load_wait_seconds: float = Field(
         default=600.0, gt=0, le=86400, description="A request that needs a model loaded waits at most this long, then gets 503."
     )
+    spare_process: bool = Field(
+        default=True, description="Keep an engine process without a model ready, so that the next load does not wait for its start."
+    )
     guard: bool = Field(default=True, description="Watch free memory and act before the system runs out of it.")
     guard_levels: tuple[float, float, float, float] = Field(
         default=(3.0, 2.0, 1.0, 0.5),

@@ -22,7 +22,7 @@ from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.telemetry import configure_logging, get_logger
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.loop import DeviceLoop, Loop, SteppedEngine, Worker
-from pomona.engine.protocol import Launch, LoadFailed, Loading, Ready
+from pomona.engine.protocol import Launch, LoadFailed, Loading, Prepare, Ready
 
 EXIT_LOAD_FAILED, EXIT_ENGINE_FAILED, EXIT_GATEWAY_GONE = 3, 4, 5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -51,15 +51,28 @@ class Loaded:
         return cls(engine=engine, drive=drive, warm_up=lambda: _warm_up(engine), ready=ready)
 
 
-def run(load: Callable[[Launch], Loaded]) -> int:
-    """Be an engine process, from the launch on standard input until `Shutdown`; returns the exit code."""
-    launch = Launch.model_validate_json(sys.stdin.buffer.readline())
+def run(load: Callable[[Launch], Loaded], prepare: Callable[[Prepare], None]) -> int:
+    """Be an engine process, from the lines on standard input until `Shutdown`; returns the exit code."""
+    _leave_signals_to_the_gateway()
+    _die_with_the_gateway()
     os.dup2(2, 1)  # standard output belongs to the user of the gateway
+    launch = _read_launch(prepare)
+    if launch is None:
+        return EXIT_GATEWAY_GONE
     configure_logging(launch.logging.level, launch.logging.format)
     structlog.contextvars.bind_contextvars(process="engine", model=launch.model)
-    _end_with_the_gateway()
-    _leave_signals_to_the_gateway()
+    threading.Thread(target=_wait_for_the_end_of_input, name="gateway-watch", daemon=True).start()
     return serve_engine(load, launch, _freeze)
+
+
+def _read_launch(prepare: Callable[[Prepare], None]) -> Launch | None:
+    """What to serve, which may be said long after what to prepare for; None if the gateway ends before that."""
+    first = sys.stdin.buffer.readline()
+    if not first:
+        return None
+    prepare(Prepare.model_validate_json(first))
+    line = sys.stdin.buffer.readline()
+    return Launch.model_validate_json(line) if line else None
 
 
 def serve_engine(load: Callable[[Launch], Loaded], launch: Launch, when_loaded: Callable[[], None]) -> int:
@@ -115,14 +128,14 @@ def _warm_up(engine: SteppedEngine) -> None:
         engine.step()
 
 
-def _end_with_the_gateway() -> None:
-    """Standard input ends when the gateway does. On Linux the kernel also kills us then, even in the middle of a native call."""
+def _die_with_the_gateway() -> None:
+    """On Linux the kernel kills us then, even in the middle of a native call."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_wait_for_the_end_of_input, name="gateway-watch", daemon=True).start()
 
 
 def _wait_for_the_end_of_input() -> None:
+    """It ends when the gateway does."""
     while os.read(0, 4096):
         pass
     os._exit(EXIT_GATEWAY_GONE)

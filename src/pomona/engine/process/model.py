@@ -1,11 +1,14 @@
 """From a launch to an engine that can be stepped. The BLAS comes first: MLX keeps the one it finds when it is imported."""
 
+import importlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pomona.engine.process.host import Loaded
-from pomona.engine.protocol import Launch, Ready, Stats
+from pomona.engine.protocol import Launch, Prepare, Ready, Stats
 from pomona.models.cpu.blas import prepare_blas
 from pomona.models.device import needs_blas, use_device
+from pomona.models.lean import keep_transformers_out
 from pomona.models.references import ResolvedModel
 from pomona.models.tasks import task_of
 from pomona.models.validation import read_config
@@ -13,6 +16,16 @@ from pomona.models.validation import read_config
 if TYPE_CHECKING:
     from pomona.models.device import Device
     from pomona.models.loading import LoadedModel
+
+
+def prepare(order: Prepare) -> None:
+    """Import all that any model needs, so that a process which waits for its launch loads quicker. What is missing, the load reports."""
+    keep_transformers_out()
+    if needs_blas(order.models.device):
+        prepare_blas(order.models.blas, order.cache_folder)
+    with suppress(ImportError):
+        for name in ("pomona.engine.engine", "pomona.models.loading", "pomona.engine.process.vector_model"):
+            importlib.import_module(name)
 
 
 def load_engine(launch: Launch) -> Loaded:

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 class Child:
     """Made on a running loop. Its standard input stays open as long as this process lives, and tells it so."""
 
-    def __init__(self, command: Sequence[str], first_line: bytes) -> None:
-        """Start `command` and give it `first_line`. Its standard error is ours."""
+    def __init__(self, command: Sequence[str]) -> None:
+        """Start `command`. Its standard error is ours."""
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code, or minus the number of the signal that ended it."""
         threading.Thread(target=self._wait, name="child-watch", daemon=True).start()
-        self._tell(first_line)
 
     @property
     def pid(self) -> int:
@@ -35,10 +34,9 @@ class Child:
         if not done:
             self.kill()
             await asyncio.wait([self.exited])
-        if self._process.stdin is not None:
-            self._process.stdin.close()
 
-    def _tell(self, line: bytes) -> None:
+    def tell(self, line: bytes) -> None:
+        """Write a line to its standard input."""
         stdin = self._process.stdin
         if stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it has ended already: `exited` says how
@@ -51,6 +49,8 @@ class Child:
             self._loop.call_soon_threadsafe(self._note_exit, code)
 
     def _note_exit(self, code: int) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         if not self.exited.done():
             self.exited.set_result(code)
 

@@ -31,11 +31,11 @@ from pomona.engine.protocol import (
     TextInput,
     ToGateway,
 )
-from pomona.fleet.process.child import Child, describe_exit
+from pomona.fleet.process.child import describe_exit
 from pomona.fleet.process.endpoint import Endpoint
 from pomona.fleet.process.link import Link
 from pomona.fleet.process.mailbox import Mailbox
-from pomona.fleet.process.thread import ThreadChild
+from pomona.fleet.process.starting import Start
 
 LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""
@@ -46,9 +46,9 @@ LaunchAt = Callable[[str], Launch]
 
 
 class EngineClient:
-    """Made on a running loop; `start` once, then `stream`; `stop` always, however it went. Without a `command` it is a thread."""
+    """Made on a running loop; `start` once, then `stream`; `stop` always, however it went."""
 
-    def __init__(self, command: Sequence[str] | None, launch_at: LaunchAt, settings: FleetSettings) -> None:
+    def __init__(self, start: Start, launch_at: LaunchAt, settings: FleetSettings) -> None:
         self._settings = settings
         self._mailboxes: dict[str, Mailbox] = {}
         self._encodings: dict[str, asyncio.Future[Encoded]] = {}
@@ -66,7 +66,7 @@ class EngineClient:
         self._model = launch.model
         self._link = Link(self._endpoint.address, self._receive)
         try:
-            self._child = Child(command, launch.model_dump_json().encode()) if command else ThreadChild(launch)
+            self._child = start(launch)
         except OSError as error:
             self._let_go()
             raise EngineFailed(f"The engine process of {self._model!r} cannot be started: {error}.") from None

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from pomona.core.events import Event
 from pomona.core.status import MemoryPlan
@@ -11,6 +12,23 @@ from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.resident import Resident
 from pomona.models.references import ResolvedModel
+
+
+class Spare(Protocol):
+    """A process that waits for the next model: `pomona.fleet.process.starting`."""
+
+    @property
+    def has_spare(self) -> bool:
+        """It is there."""
+        ...
+
+    def keep_spare(self) -> None:
+        """Start it."""
+        ...
+
+    def drop_spare(self) -> None:
+        """End it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +43,7 @@ class Means:
     """What it will need. Raises ModelUnusable."""
     open: Callable[[Slot, MemoryPlan], AbstractAsyncContextManager[Resident]]
     publish: Callable[[Event], None]
+    spare: Spare
     weigh: Callable[[Slot], None]
     """Measure a model that is in memory; its plan is corrected by that."""
     clock: Callable[[], float] = time.monotonic

@@ -37,6 +37,8 @@ class ResidentPool:
         self.budget = budget
         self.pressed: Callable[[], bool] = lambda: False
         """Memory is so short that nobody comes before somebody has gone."""
+        self.loaded: Callable[[], None] = lambda: None
+        """A model has come."""
         self._means = means
         self._settings = settings
         self._slots: dict[str, Slot] = {}
@@ -58,8 +60,7 @@ class ResidentPool:
         tasks = [stay.task for stay in self._stays() if stay.task]
         for stay in self._stays():
             stay.leaving = "shutdown"
-        for task in tasks:
-            task.cancel()
+            stay.end.set()
         if tasks:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)  # so that what is done at their end is done
@@ -73,6 +74,11 @@ class ResidentPool:
     def planned(self) -> int:
         """Bytes planned for all models that are in memory, on their way in, or on their way out."""
         return sum(stay.plan.total for stay in self._stays())
+
+    @property
+    def loads(self) -> bool:
+        """A model is loaded, or waits for its turn."""
+        return bool(self._wanted) or any(stay.resident is None for stay in self._stays())
 
     @asynccontextmanager
     async def lease(self, name: str, *, keep_alive_seconds: float | None = None) -> AsyncGenerator[Resident]:
@@ -255,18 +261,17 @@ class ResidentPool:
     async def _live(self, slot: Slot, stay: Stay) -> None:
         """From the first byte to the last."""
         async with self._means.open(slot, stay.plan) as resident:
-            await resident.engine.loaded()
+            if not await _comes(resident, stay.end):
+                return
             stay.resident = resident
             stay.loaded_at = stay.used_at = self._means.clock()
             slot.load_seconds = stay.loaded_at - stay.begun_at
             slot.required = False
             self._means.weigh(slot)
             self._means.publish(ModelLoaded(model=slot.name, seconds=slot.load_seconds, at=self._means.now()))
-            if stay.leaving is None:
-                self._serve_waiters(slot, stay)
-            elif not stay.leases:
-                stay.end.set()
+            self._serve_waiters(slot, stay)
             self.wake()
+            self.loaded()
             await stay.end.wait()
             self._means.weigh(slot)
 
@@ -279,10 +284,8 @@ class ResidentPool:
     def _dismiss(self, slot: Slot, stay: Stay, why: Leaving, *, force: bool = False) -> None:
         """No new leases; gone when the last has ended, or with `force` at once. A load is broken off."""
         stay.leaving = stay.leaving or why
-        if stay.resident is None and stay.task is not None:
-            stay.task.cancel()
-        elif force or not stay.leases:
-            stay.end.set()
+        if stay.resident is None or force or not stay.leases:
+            stay.end.set()  # never by cancelling: a second time that would break off the end of the process, too
         self.wake()
 
     def _reprieve(self) -> None:
@@ -300,7 +303,7 @@ class ResidentPool:
         slot.stay = None
         self._departures += 1
         stay.gone.set()
-        error = None if task.cancelled() else task.exception()
+        error = task.exception()
         if error is not None:
             if not isinstance(error, PomonaError):
                 log.error("resident_failed", model=slot.name, exc_info=error)
@@ -345,6 +348,19 @@ class ResidentPool:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+async def _comes(resident: Resident, end: asyncio.Event) -> bool:
+    """Wait until its model is loaded; False if that was broken off. Raises why it cannot be loaded."""
+    loading, ending = asyncio.ensure_future(resident.engine.loaded()), asyncio.ensure_future(end.wait())
+    try:
+        await asyncio.wait([loading, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not end.is_set():
+            loading.result()
+        return not end.is_set()
+    finally:
+        loading.cancel()
+        ending.cancel()
 
 
 def _resident(stay: Stay) -> Resident:

@@ -4,6 +4,7 @@ from pomona.core.status import EngineReport, MemoryReport, ModelStatus
 from pomona.fleet.directory import Directory, sees
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
+from pomona.fleet.residency.memory.planning import PROCESS_BYTES
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.models.catalog import CatalogEntry
@@ -28,7 +29,7 @@ class Reports:
             total=self._total,
             free=guard.free,
             budget=pool.budget,
-            planned=pool.planned,
+            planned=pool.planned + (PROCESS_BYTES if self._means.spare.has_spare else 0),
             guard=guard.level,
             guard_enabled=guard.enabled,
         )

@@ -1,4 +1,4 @@
-"""Once a second: looks at memory and at the clock, and does what is due."""
+"""Once a second, and when a model was loaded: looks at memory and at the clock, and does what is due."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from pomona.core.status import GuardLevel
 from pomona.core.telemetry import get_logger
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import LEVELS, MemoryGuard
+from pomona.fleet.residency.memory.planning import PROCESS_BYTES
 from pomona.fleet.residency.pool import ResidentPool
 
 INTERVAL_SECONDS = 1.0
@@ -28,12 +29,14 @@ class Warden:
         self._guard = guard
         self._means = means
         self._shrunk_at: float | None = None
+        self._sooner = asyncio.Event()
+        pool.loaded = self._sooner.set
         pool.pressed = lambda: guard.at_least("caution")
         guard.changed = self._tell
 
     @contextlib.asynccontextmanager
     async def on_duty(self) -> AsyncGenerator[None]:
-        """Look every second for as long as the context lasts."""
+        """Look every second, at least, for as long as the context lasts."""
         watching = asyncio.ensure_future(self._watch())
         try:
             yield
@@ -47,6 +50,7 @@ class Warden:
         for slot in self._pool.slots:
             self._means.weigh(slot)
         self._pool.expire()
+        self._look_after_spare()
         if self._guard.at_least("warning"):
             self._shrink()
         else:
@@ -57,7 +61,18 @@ class Warden:
     async def _watch(self) -> None:
         while True:
             self.look()
-            await asyncio.sleep(INTERVAL_SECONDS)
+            self._sooner.clear()
+            with contextlib.suppress(TimeoutError):  # not wait_for: Python 3.11's swallows a cancellation that comes with the event
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._sooner.wait()
+
+    def _look_after_spare(self) -> None:
+        """A spare process is there while there is memory for it, and nothing loads that could do with the processor."""
+        room = self._pool.budget - self._pool.planned >= PROCESS_BYTES and not self._guard.at_least("caution")
+        if not room:
+            self._means.spare.drop_spare()
+        elif not self._pool.loads:
+            self._means.spare.keep_spare()
 
     def _shrink(self) -> None:
         now = self._means.clock()

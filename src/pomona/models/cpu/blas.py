@@ -59,7 +59,7 @@ class _Library:
 
 
 _done: list[BlasReport] = []
-"""What was put under MLX, once for each process: MLX keeps what it finds."""
+"""What was put under MLX, or that there was nothing, once for each process: MLX keeps what it finds."""
 
 
 def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str] = COMPILERS) -> BlasReport:
@@ -81,7 +81,8 @@ def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str]
     _wait_passively()
     library = _find_library(mode)
     if library is None:
-        return BlasReport(kind="missing", warning=f"No {_wanted(mode)} was found under MLX. {ADVICE}")
+        _done.append(BlasReport(kind="missing", warning=f"No {_wanted(mode)} was found under MLX. {ADVICE}"))
+        return _done[0]
     threads = _limit_threads(library)
     route, warning = _interpose(library, threads, cache_folder, compilers)
     _done.append(BlasReport(kind=library.kind, library=library.path, route=route, threads=threads, warning=warning))

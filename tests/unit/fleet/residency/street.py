@@ -45,6 +45,19 @@ class DoubleEngine:
         return EngineReport(model=self.model, state=self.state, seconds_since_step=0.0, facts=FACTS, problem=problem)
 
 
+@dataclass(slots=True)
+class DoubleSpare:
+    """A process that is there or not."""
+
+    has_spare: bool = False
+
+    def keep_spare(self) -> None:
+        self.has_spare = True
+
+    def drop_spare(self) -> None:
+        self.has_spare = False
+
+
 @dataclass(slots=True, eq=False)
 class Street:
     """Models by name with the bytes that each needs. `loads` and `unloads` are finished by hand, or at once with `prompt`.
@@ -69,6 +82,7 @@ class Street:
     failures: dict[str, PomonaError] = field(default_factory=dict[str, PomonaError])
     """What loads end with."""
     weigh: Callable[[Slot], None] = lambda _: None
+    spare: DoubleSpare = field(default_factory=DoubleSpare)
     generator: Generator = field(default_factory=lambda: ScriptedGenerator(script=answer("one", " two")))
 
     @asynccontextmanager
@@ -85,6 +99,7 @@ class Street:
             estimate=self._estimate,
             open=self._open,
             publish=self.events.append,
+            spare=self.spare,
             weigh=self.weigh,
             clock=lambda: self.time,
             now=lambda: self.time,

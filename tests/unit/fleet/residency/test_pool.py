@@ -252,9 +252,42 @@ async def test_unloading_breaks_off_a_load() -> None:
         unloading = asyncio.ensure_future(pool.unload("a"))
         with pytest.raises(Cancelled, match="unloaded while it was loaded"):
             await asking
+        await settle()
         street.departures["a"].set_result(None)
         await unloading
         assert (street.alive, street.begun) == ({}, ["a"])
+
+
+async def test_unloading_twice_does_not_break_off_the_end_of_the_process() -> None:
+    street = Street({"a": 1}, prompt=False)
+    async with street.pool() as pool:
+        loading = asyncio.ensure_future(pool.load("a"))
+        await settle()
+        unloads = [asyncio.ensure_future(pool.unload("a")) for _ in range(2)]
+        await settle()
+        assert (set(street.alive), pool.planned, [each.done() for each in unloads]) == ({"a"}, 1, [False, False])
+        street.departures["a"].set_result(None)
+        await asyncio.gather(*unloads)
+        assert (street.alive, pool.planned) == ({}, 0)
+        with pytest.raises(Cancelled):
+            await loading
+
+
+async def test_the_end_waits_for_processes_that_are_on_their_way_out() -> None:
+    street = Street({"a": 1}, prompt=False)
+    async with street.pool() as pool:
+        loading = asyncio.ensure_future(pool.load("a"))
+        await settle()
+        street.finish_load("a")
+        await loading
+        unloading = asyncio.ensure_future(pool.unload("a"))
+        await settle()
+        ending = asyncio.ensure_future(pool.__aexit__(None, None, None))
+        await settle()
+        assert (set(street.alive), ending.done()) == ({"a"}, False)
+        street.departures["a"].set_result(None)
+        await asyncio.gather(ending, unloading)
+        assert street.alive == {}
 
 
 async def test_an_engine_that_was_given_up_is_replaced_after_a_while() -> None:
