@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import pytest_asyncio
 
@@ -23,6 +24,7 @@ from pomona.compat.mlx_serving import (
     withEngine,
 )
 from tests.golden.cases import REPOSITORY
+from tests.hub.server import FakeHub, serving
 from tests.library.conftest import SETTINGS
 from tests.library.test_models import SEER
 from tests.unit.pictures.drawing import halves, saved
@@ -251,6 +253,27 @@ async def test_pictures(engine: Engine, tmp_path: Path) -> None:
     assert "".join(chunk.get("token", "") for chunk in found) == again
     with pytest.raises(EngineClientError, match="field 'image': "):
         engine.createVisionGenerator(asked)
+
+
+async def test_models_of_the_hub_are_got_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serving(FakeHub()) as hub:
+        hub.add_folder("acme/tiny", STORIES)
+        places = {
+            "hub.endpoint": hub.url,
+            "hub.registry_file": str(tmp_path / "models.json"),
+            "hub.converted_folder": str(tmp_path / "made"),
+        }
+        async with Engine(settings=SETTINGS | places, in_process=True) as engine:
+            whole = await engine.loadModel({"model": "acme/tiny", "revision": "main"})
+            small = await engine.loadModel("acme/tiny", quantization="int8")
+            with pytest.raises(EngineClientError) as caught:
+                await engine.loadModel("acme/nothing")
+
+    assert (whole["descriptor"]["id"], whole["descriptor"]["source"]) == ("acme/tiny", "huggingface")
+    assert small["descriptor"]["id"] == "tiny-8bit"
+    assert caught.value.code == "ModelNotLoaded"
 
 
 async def test_shortcuts() -> None:

@@ -88,3 +88,32 @@ with Engine("pomona-tiny", settings=SETTINGS) as engine:
     print(engine.chat("Hi", max_tokens=2, ignore_eos=True).usage.completion_tokens)
 """)
     assert ended.stdout.split("\n")[:3] == ["interrupted ()", "interrupted ()", "2"], ended.stderr
+
+
+def test_closing_ends_what_other_threads_wait_for() -> None:
+    ended = run("""
+engine = Engine("pomona-tiny", settings=SETTINGS)
+engine.start()
+said, begun = [], threading.Barrier(7)
+
+def ask(number):
+    begun.wait()
+    try:
+        while True:
+            engine.chat("Count.", max_tokens=900, ignore_eos=True) if number % 2 else engine.tokenize("Count.")
+    except (Cancelled, Conflict) as error:
+        said.append(type(error).__name__)
+
+threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+for thread in threads:
+    thread.start()
+before = children()
+with engine.events() as events:
+    begun.wait()
+    next(event for event in events if event.name == "generation:started")
+engine.close()
+for thread in threads:
+    thread.join(20)
+print(len(said), set(said) <= {"Cancelled", "Conflict"}, gone(before))
+""")
+    assert ended.stdout.strip() == "6 True True", ended.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pomona import AsyncEngine, Engine
-from pomona.core.errors import Cancelled, Conflict, HubFailed, InvalidRequest, ModelNotFound, PictureRefused, PomonaError
+from pomona.core.errors import Cancelled, Conflict, HubFailed, InvalidRequest, ModelNotFound, ModelUnusable, PictureRefused, PomonaError
 from pomona.core.generation import Finished, TextDelta
 from pomona.library import ValidationFailed
 from tests.adapter_folders import write_mlx_lm
@@ -198,11 +198,38 @@ async def test_models_are_got_used_and_removed(online: AsyncEngine) -> None:
         await online.load("acme/tiny")
 
 
+async def test_a_pull_can_be_cancelled_and_goes_on_later(online: AsyncEngine) -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[object] = []
+
+    def interrupt(now: object) -> None:
+        seen.append(now)
+        loop.call_soon_threadsafe(pulling.cancel)
+
+    pulling = asyncio.ensure_future(online.pull("acme/tiny", progress=interrupt))
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
+
+    assert seen
+    assert "pomona-pull" not in [thread.name for thread in threading.enumerate()]
+    assert await online.pull("acme/tiny") == "acme/tiny"
+
+
 async def test_a_smaller_copy_is_made(online: AsyncEngine) -> None:
     name = await online.pull("acme/tiny", quantize="8bit")
 
     assert name == "tiny-8bit"
     assert (await online.generate("Once upon", model=name, max_tokens=3)).usage.completion_tokens == 3
+
+
+async def test_a_folder_gets_a_name(online: AsyncEngine, tmp_path: Path) -> None:
+    assert online.add(DATA / "stories260K") == "stories260K"
+    assert online.add(DATA / "stories260K", name="story") == "story"
+    assert (await online.generate("Once", model="story", max_tokens=2)).usage.completion_tokens == 2
+    with pytest.raises(Conflict, match="'story' is the name of"):
+        online.add(DATA / "golden_pictures" / "qwen3_vl", name="story")
+    with pytest.raises(ModelUnusable):
+        online.add(tmp_path)
 
 
 async def test_what_cannot_be_got(online: AsyncEngine, hub: FakeHub) -> None:

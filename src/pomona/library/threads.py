@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-from pomona.core.errors import Conflict
+from pomona.core.errors import Cancelled, Conflict
 
 T = TypeVar("T")
 
@@ -19,6 +19,8 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._process = os.getpid()
+        self._guard = threading.Lock()
+        self._ended = False
         self._thread.start()
 
     @property
@@ -55,13 +57,9 @@ class LoopThread:
             await asyncio.wait([here])
             raise
 
-    def soon(self, call: Callable[[], object]) -> None:
-        """Call it in the loop, without waiting."""
-        self._loop.call_soon_threadsafe(call)
-
     def leave(self, last: Coroutine[Any, Any, None]) -> None:
         """Do this and stop, without waiting: for the end of an object, which may come in any thread."""
-        if not self.is_here:
+        if not self.is_here or not self._end():
             last.close()
             return
 
@@ -72,11 +70,25 @@ class LoopThread:
         self._loop.call_soon_threadsafe(begin)
 
     def stop(self) -> None:
-        """End the loop and the thread. In a forked process there is neither."""
-        if self.is_here:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        """End all work, the loop and the thread. In a forked process there is neither."""
+        if self.is_here and self._end():
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._finish()))
             self._thread.join()
             self._loop.close()
+
+    def _end(self) -> bool:
+        """Take no more work. False where that holds already."""
+        with self._guard:
+            ended, self._ended = self._ended, True
+        return not ended
+
+    async def _finish(self) -> None:
+        """Whoever waits gets an end."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._loop.stop()
 
     def _begin(self, work: Coroutine[Any, Any, T], outcome: Future[T]) -> "Callable[[], asyncio.Task[T]]":
         made: list[asyncio.Task[T]] = []
@@ -86,7 +98,11 @@ class LoopThread:
             made.append(task)
             task.add_done_callback(lambda done: _hand_over(done, outcome))
 
-        self._loop.call_soon_threadsafe(begin)
+        with self._guard:
+            if self._ended:
+                work.close()
+                raise Conflict("This engine has been closed.")
+            self._loop.call_soon_threadsafe(begin)
         return lambda: made[0]
 
     def _check(self) -> None:
@@ -101,7 +117,7 @@ class LoopThread:
 
 def _hand_over(done: "asyncio.Task[T]", outcome: "Future[T]") -> None:
     if done.cancelled():
-        outcome.set_exception(asyncio.CancelledError())
+        outcome.set_exception(Cancelled("The work was stopped: the engine was closed, or the wait for it was interrupted."))
         return
     error = done.exception()
     if error is not None:
