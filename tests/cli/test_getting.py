@@ -14,8 +14,10 @@ from pomona.cli.models.progress import PlainLines
 from pomona.control.keys import KeyRing, make_key
 from pomona.hub.pulling import Progress
 from pomona.models.references import bundled_folder
+from tests.adapter_folders import ALL_LINEAR, write_mlx_lm
 from tests.api.gateway import STATUSES, Gateway, running
 from tests.cli.conftest import Pomona, PomonaProcess
+from tests.engine.harness import family
 from tests.hub.server import FakeHub, serving
 
 STORIES = Path(__file__).parents[1] / "data" / "stories260K"
@@ -154,6 +156,35 @@ def test_pulled_and_asked(pomona_process: PomonaProcess, hub: FakeHub, home: Pat
     answer = pomona_process("generate", "-m", "acme/writer", "--max-tokens", "5", "Hello", environment=environment)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip()
+
+
+def test_a_gguf_file_and_a_smaller_copy_are_made_listed_and_asked(pomona: Pomona, hub: FakeHub) -> None:
+    """By the real converter, in its own process, and answered by an engine in another."""
+    hub.add("acme/files", {"llama.gguf": (STORIES.parent / "gguf" / "llama.gguf").read_bytes()})
+    assert "llama is here. Try: pomona chat -m llama" in succeeded(pomona("pull", "acme/files/llama.gguf"))
+    assert "smaller is here" in succeeded(pomona("pull", "acme/tiny", "--quantize", "4bit", "--as", "smaller"))
+    listed = {entry["id"]: entry for entry in json.loads(succeeded(pomona("list", "--json")))}
+    assert (listed["llama"]["architecture"], listed["llama"]["kind"], listed["llama"]["problem"]) == ("LlamaForCausalLM", "folder", None)
+    assert listed["tiny-4bit"]["quantization"].startswith("4-bit affine")
+    assert listed["tiny-4bit"]["weight_bytes"] < listed["acme/tiny"]["weight_bytes"] / 2
+    assert listed["smaller"]["alias_of"] == "tiny-4bit"
+    assert say(pomona, "llama", 1, "42").isdigit()  # its words are numbers
+    assert say(pomona, "smaller", 4)
+
+
+def test_an_adapter_that_was_pulled_answers_with_the_model_that_was_pulled(pomona: Pomona, hub: FakeHub, tmp_path: Path) -> None:
+    hub.add_folder("acme/poet", write_mlx_lm(tmp_path / "poet", family("pomona-tiny").module, keys=ALL_LINEAR))
+    hub.add_folder("acme/writer", bundled_folder())
+    for name in ("acme/writer", "acme/poet"):
+        succeeded(pomona("pull", name))
+    succeeded(pomona("alias", "poet", "acme/writer+acme/poet"))
+    assert say(pomona, "acme/writer", 12) != say(pomona, "poet", 12)
+    assert "adapter of acme/writer" in succeeded(pomona("show", "poet"))
+
+
+def say(pomona: Pomona, model: str, tokens: int, prompt: str = "Once upon a time") -> str:
+    """The most likely words of a model, by an engine of its own."""
+    return succeeded(pomona("generate", "--raw", "--alone", "-m", model, "-t", "0", "-n", str(tokens), prompt)).strip()
 
 
 def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
