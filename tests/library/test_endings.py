@@ -71,9 +71,10 @@ def test_interrupting_a_stream_or_an_answer_ends_its_work_and_nothing_else() -> 
 def interrupt_when_started(events):
     for event in events:
         if event.name == "generation:started":
-            os.kill(os.getpid(), signal.SIGINT)
+            os.killpg(os.getpgrp(), signal.SIGINT)  # as a terminal does
             return
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Engine("pomona-tiny", settings=SETTINGS) as engine:
     for ask in (lambda: engine.chat("Count.", max_tokens=900, ignore_eos=True),
                 lambda: list(engine.stream_chat("Count.", max_tokens=900, ignore_eos=True))):
@@ -88,6 +89,7 @@ with Engine("pomona-tiny", settings=SETTINGS) as engine:
     print(engine.chat("Hi", max_tokens=2, ignore_eos=True).usage.completion_tokens)
 """)
     assert ended.stdout.split("\n")[:3] == ["interrupted ()", "interrupted ()", "2"], ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_closing_ends_what_other_threads_wait_for() -> None:

@@ -12,8 +12,8 @@ class Child:
     """Made on a running loop. Its standard input stays open as long as this process lives, and tells it so."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`. Its standard error is ours."""
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        """Start `command`. Its standard error is ours. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code, or minus the number of the signal that ended it."""
