@@ -1,6 +1,6 @@
 """Embeddings on this machine's CPU: Pomona against sentence-transformers, same model, same texts, same run, sides taking turns, medians.
 
-    scripts/bench vectors [--model FOLDER] [--peer-python PYTHON] [--rounds 5] [--json]
+    scripts/bench vectors [--model FOLDER] [--peer-python PYTHON] [--rounds 5] [--cpu-time] [--json]
 
 In each round each side is a new process with a thread for each core, and alone: threads of another that wait for work would take its time.
 It does all tasks twice, and the second time counts. Tokenising counts, HTTP does not. `--peer-python` is an interpreter that has
@@ -41,7 +41,7 @@ def main() -> None:
     """Run as a worker, or run all workers."""
     options = _parse()
     if options.side:
-        _work(_encoder(options.side, Path(options.model)))
+        _work(_encoder(options.side, Path(options.model)), time.process_time if options.cpu_time else time.perf_counter)
         return
     medians = _measure(options)
     if options.json:
@@ -58,6 +58,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with sentence-transformers")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time: for busy machines, on one core (taskset -c 0)")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.model:
@@ -102,6 +103,7 @@ def _round(side: str, options: argparse.Namespace) -> dict[str, float]:
 def _start(side: str, options: argparse.Namespace) -> "subprocess.Popen[str]":
     python = options.peer_python if side == SIDES[0] else sys.executable
     command = [python, "-c", "from benchmarks.vectors import main; main()", "--side", side, "--model", options.model]
+    command += ["--cpu-time"] if options.cpu_time else []
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=REPOSITORY)
     if not cast("IO[str]", worker.stdout).readline():
         raise RuntimeError(f"{side} ended with code {worker.wait()}. For sentence-transformers give --peer-python.")
@@ -115,15 +117,15 @@ def _ask(worker: "subprocess.Popen[str]", task: str) -> float:
     return float(out.readline())
 
 
-def _work(encode: Encode) -> None:
+def _work(encode: Encode, clock: Callable[[], float]) -> None:
     """Answer each task on standard input with the seconds that it took."""
     print("ready", flush=True)
     for line in sys.stdin:
         texts, repeats = texts_of(line.strip()), REPEATS.get(line.strip(), 1)
-        started = time.perf_counter()
+        started = clock()
         for _ in range(repeats):
             encode(texts)
-        print((time.perf_counter() - started) / repeats, flush=True)
+        print((clock() - started) / repeats, flush=True)
 
 
 def _encoder(side: str, folder: Path) -> Encode:
