@@ -152,8 +152,8 @@ def _measure(folders: list[Path], options: argparse.Namespace) -> list[Round]:
                 "swapped": lambda parts=parts: sum(_run(other, part) for other, part in zip(fused, parts, strict=False)),
                 "mlx-lm": lambda parts=parts: sum(_batch(model, part) for model, part in zip(adapted, parts, strict=False)),
             }
-            speeds = {name: _speed(ways[name]) for name in (ways if repeat % 2 else reversed(ways))}
-            if repeat >= 0:
+            speeds = _speeds(ways)
+            if repeat >= 0:  # the round before has loaded, compiled and laid out everything
                 rounds.append(Round(adapters=count, speeds=speeds))
                 print(f"round {repeat + 1}/{options.repeats}, {count} adapters", file=sys.stderr)
     return rounds
@@ -189,10 +189,15 @@ def _prompts(options: argparse.Namespace, repeat: int) -> "list[Prompt]":
     ]
 
 
-def _speed(answer: Callable[[], int]) -> float:
-    started = time.perf_counter()
-    tokens = answer()
-    return tokens / (time.perf_counter() - started)
+def _speeds(ways: Mapping[str, Callable[[], int]]) -> dict[str, float]:
+    """Tokens per second, over a run forwards and one backwards: a machine that grows faster or slower meanwhile favours nobody."""
+    names = list(ways)
+    tokens, seconds = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
+    for name in [*names, *reversed(names)]:
+        started = time.perf_counter()
+        tokens[name] += ways[name]()
+        seconds[name] += time.perf_counter() - started
+    return {name: tokens[name] / seconds[name] for name in names}
 
 
 def _run(engine: "Engine", rows: "list[Prompt]") -> int:
