@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pomona.core.errors import Conflict
 from pomona.core.ports import Generator
 from pomona.core.settings import LoadedSettings, Settings, load_settings
-from pomona.core.status import ModelFacts
+from pomona.core.status import ModelFacts, Task
 from pomona.core.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -116,6 +116,12 @@ class Serving:
     admin_url: str
     model: str
     facts: ModelFacts
+    task: Task = "generate"
+    """Of the default model."""
+    loaded: tuple[str, ...] = ()
+    """All models that were loaded at the start."""
+    others: tuple[str, ...] = ()
+    """Models that are loaded when they are asked for."""
 
 
 class App:
@@ -234,7 +240,18 @@ class App:
     async def _announce(self, fleet: "Fleet", up: "asyncio.Future[Urls]", on_ready: Callable[[Serving], None]) -> None:
         facts = await fleet.preload()
         urls = await up
-        on_ready(Serving(public_url=urls.public, admin_url=urls.admin, model=self.model, facts=facts))
+        cards = [card for card in fleet.directory.models() if card.parent is None]
+        on_ready(
+            Serving(
+                public_url=urls.public,
+                admin_url=urls.admin,
+                model=self.model,
+                facts=facts,
+                task=fleet.directory.find(self.model).task,
+                loaded=tuple(card.id for card in cards if card.loaded),
+                others=tuple(card.id for card in cards if not card.loaded),
+            )
+        )
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ import pytest
 
 from pomona.app import Serving
 from pomona.cli.commands.serve import Size, banner, write_ready_file
-from pomona.core.status import ModelFacts
+from pomona.core.status import ModelFacts, Task
 from pomona.ops.own_server import OwnServer, own_server
 from tests.cli.conftest import Pomona, PomonaProcess
 
@@ -50,6 +51,19 @@ def test_the_banner_says_where_what_and_how() -> None:
         assert words in text
     assert "curl http://127.0.0.1:1/v1/chat/completions" in text
     assert "No optimised BLAS was found." in text
+
+
+def test_the_banner_names_what_is_loaded_and_what_can_be_asked_for() -> None:
+    assert "in memory" not in click.unstyle(banner(replace(SERVING, loaded=("tiny",))))
+    text = click.unstyle(banner(replace(SERVING, loaded=("tiny", "two"), others=tuple(f"m{n}" for n in range(9)))))
+    assert "in memory: tiny, two; on demand: m0, m1, m2, m3, m4, m5 and 3 more (pomona list)\n" in text
+
+
+@pytest.mark.parametrize(("task", "path"), [("embed", "/v1/embeddings"), ("rerank", "/v1/rerank")])
+def test_the_banner_says_what_to_ask_of_models_that_write_nothing(task: Task, path: str) -> None:
+    text = click.unstyle(banner(replace(SERVING, task=task)))
+    assert f"curl http://127.0.0.1:1{path}" in text
+    assert "keys and values" not in text
 
 
 def test_the_ready_file_comes_in_one_step(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import AsyncGenerator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from pomona.app import load_app
-from pomona.core.events import ModelLoaded, ModelUnloaded
+from pomona.core.events import Event, ModelInvalidated, ModelLoaded, ModelUnloaded, RuntimeStatus
 from pomona.core.generation import Finished, GenerateRequest
 from pomona.core.settings import Settings
 from tests.e2e.many_models import BUDGET_FOR_TWO, MODELS, RANDOM, SMALL, STORIES, TELLING, Crowd, Watcher, moves, write_models
@@ -100,17 +101,20 @@ def probe(url: str) -> list[int]:
 async def test_without_http_the_same_models_are_there(tmp_path: Path) -> None:
     models = write_models(tmp_path / "models")
     settings = Settings.model_validate(
-        {"models": {"folders": [models], "overrides": {RANDOM: {"max_context": 64, "keep_alive_seconds": 7}}}}
+        {
+            "models": {"folders": [models], "overrides": {RANDOM: {"max_context": 64, "keep_alive_seconds": 7}}},
+            "residency": {"spare_process": False},
+        }
     )
     async with load_app(settings).open() as fleet:
         watching = fleet.events.watch()
-        seen = asyncio.ensure_future(anext(watching))
+        seen = asyncio.ensure_future(events_until(watching, ModelLoaded))
         await asyncio.sleep(0)
         request = GenerateRequest(id="one", model=RANDOM, text="Once", max_tokens=4, ignore_eos=True)
         events = [event async for event in fleet.generator.generate(request)]
         assert isinstance(events[-1], Finished)
         loaded = await seen
-        assert isinstance(loaded, ModelLoaded)
+        assert [each.status for each in loaded if isinstance(each, RuntimeStatus)] == ["starting", "ready"]
         status = {each.id: each for each in fleet.residents.statuses()}
         assert next(iter(status)) == MODEL
         found = status[RANDOM]
@@ -125,6 +129,35 @@ async def test_without_http_the_same_models_are_there(tmp_path: Path) -> None:
         report = await fleet.residency.unload(RANDOM)
         assert not process.is_running()
         assert report.freed_bytes >= found.measured_bytes
-        kinds = [type(await anext(watching)) for _ in range(3)]
-        assert kinds[-1] is ModelUnloaded
+        gone = await events_until(watching, ModelUnloaded)
+        assert [each.status for each in gone if isinstance(each, RuntimeStatus)] == ["stopped"]
         await watching.aclose()
+
+
+async def test_a_killed_engine_is_told_as_an_event_and_comes_back(tmp_path: Path) -> None:
+    async with load_app(Settings.model_validate({"models": {"folders": [write_models(tmp_path / "models")]}})).open() as fleet:
+        watching = fleet.events.watch()
+        seen = asyncio.ensure_future(events_until(watching, ModelInvalidated))
+        await fleet.residency.load(STORIES)
+        [pid] = [each.pid for each in fleet.status.status() if each.pid is not None]
+        psutil.Process(pid).kill()
+        invalidated = (await seen)[-1]
+        assert isinstance(invalidated, ModelInvalidated)
+        assert (invalidated.model, invalidated.reason) == (STORIES, "engine_restart")
+        told = [await anext(watching) for _ in range(2)]
+        assert [(each.status, each.previous, each.model) for each in told if isinstance(each, RuntimeStatus)] == [
+            ("error", "ready", STORIES),
+            ("ready", "error", STORIES),
+        ]
+        await watching.aclose()
+
+
+async def events_until(watching: AsyncGenerator[Event], kind: type[Event]) -> list[Event]:
+    """All events up to the first of `kind`."""
+    seen: list[Event] = []
+    async with asyncio.timeout(60):
+        async for event in watching:
+            seen.append(event)
+            if isinstance(event, kind):
+                break
+    return seen

@@ -56,6 +56,7 @@ RuntimeCode = Literal[
     "Cancelled",
     "UnknownError",
 ]
+RuntimeState = Literal["starting", "ready", "error", "stopped"]
 RETRYABLE: frozenset[RuntimeCode] = frozenset({"InternalError", "ServerError", "RuntimeError", "TransportError", "Timeout"})
 UNREAD_EVENTS = 1024
 """A watcher that falls further behind loses the oldest ones."""
@@ -143,8 +144,8 @@ class RuntimeStatus:
     """The server, or the engine of `model`, is in another state now."""
 
     name: ClassVar[EventName] = "runtime:status"
-    status: Literal["starting", "ready", "error", "stopped"]
-    previous: Literal["starting", "ready", "error", "stopped"] | None = None
+    status: RuntimeState
+    previous: RuntimeState | None = None
     model: str | None = None
     at: float
 

@@ -1,12 +1,14 @@
 """All models of one Pomona behind their ports: what servers and the Python engine work with."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pomona.core.events import EventBus
+from pomona.core.errors import PomonaError
+from pomona.core.events import EventBus, RuntimeState, RuntimeStatus
 from pomona.core.ports import (
     Embedder,
     EngineStatus,
@@ -22,7 +24,7 @@ from pomona.core.settings import ModelOverrides
 from pomona.core.status import ModelFacts
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
-from pomona.fleet.residency.observing import ObservedGenerator
+from pomona.fleet.residency.observing import ObservedEngines, ObservedGenerator
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.reports import Reports
 from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
@@ -60,8 +62,17 @@ class Fleet:
     async def preload(self) -> ModelFacts:
         """Load and warm up all that is to be there from the start; the facts of the default model. Raises the first failure."""
         wanted = [slot for slot in self.pool.slots if slot.required]
-        await asyncio.gather(*(self.pool.load(slot.name) for slot in wanted))
+        self._tell("starting", None)
+        try:
+            await asyncio.gather(*(self.pool.load(slot.name) for slot in wanted))
+        except PomonaError:
+            self._tell("error", "starting")
+            raise
+        self._tell("ready", "starting")
         return _facts_of(wanted[0])
+
+    def _tell(self, status: RuntimeState, previous: RuntimeState | None) -> None:
+        self.events.publish(RuntimeStatus(status=status, previous=previous, at=time.time()))
 
 
 @asynccontextmanager
@@ -71,6 +82,7 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
     probe = around.probe or probe_of(settings.models)
     residency = settings.residency
     guard = MemoryGuard(probe, residency.guard_levels, enabled=residency.guard, park_seconds=residency.load_wait_seconds)
+    workshop = replace(workshop, note=ObservedEngines(events.publish).note)
     supply = Supply(default, workshop, budget_of(residency, probe()), around)
     means = Means(
         resolve=supply.directory.resolve,
@@ -82,6 +94,7 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
         weigh=supply.scales.weigh,
     )
     async with AsyncExitStack() as stack:
+        stack.callback(lambda: events.publish(RuntimeStatus(status="stopped", at=time.time())))
         stack.push_async_callback(workshop.starter.close)
         pool = await stack.enter_async_context(ResidentPool(means, residency, supply.budget))
         supply.pool = pool

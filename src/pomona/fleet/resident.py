@@ -1,7 +1,7 @@
 """One model with an engine process of its own, and what stands before it. Whatever its task, this is how it comes to life."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pomona.core.ports import Embedder, Generator, Reranker
 from pomona.core.settings import Settings
-from pomona.core.status import EngineReport, ModelFacts, Task
+from pomona.core.status import EngineReport, EngineState, ModelFacts, Task
 from pomona.engine.protocol import Launch
 from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
 from pomona.fleet.process.client import EngineClient
@@ -53,6 +53,8 @@ class Workshop:
     shelf: WordsShelf
     adapter_of: AdapterOf = no_adapter
     draft: Path | None = None
+    note: Callable[[str, EngineState | None], None] = lambda _model, _state: None
+    """Is told the states of engines, by model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,9 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
     """
     settings = workshop.settings
     places = settings.engine.max_rows + settings.engine.max_waiting
-    async with Supervisor(model.id, partial(_spawn, model, workshop), settings.fleet, places=places) as engine:
+    async with Supervisor(
+        model.id, partial(_spawn, model, workshop), settings.fleet, places=places, note=partial(workshop.note, model.id)
+    ) as engine:
         task = task_for(model, settings.models)
         if task == "generate":
             words = await workshop.shelf.words(model, settings.models)

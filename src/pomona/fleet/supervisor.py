@@ -16,22 +16,31 @@ from pomona.engine.protocol import Encoded, Ready, Stats, TextInput
 from pomona.fleet.process.client import EngineClient
 
 LONGEST_PAUSE_SECONDS = 30.0
+Note = Callable[[EngineState | None], None]
 log = get_logger(__name__)
+
+
+def _ignore(_: EngineState | None) -> None:
+    """Nobody wants to know."""
 
 
 class Supervisor:
     """A token source that outlives its processes. `async with` starts and ends it; `spawn` starts one process,
-    `places` is how many requests it may have at a time, running and waiting.
+    `places` is how many requests it may have at a time, running and waiting; `note` is told each state, and None at the end.
 
     The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time
     and after growing pauses when that does not help.
     """
 
-    def __init__(self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, places: int) -> None:
+    def __init__(
+        self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, places: int, note: Note = _ignore
+    ) -> None:
         self._model = model
         self._spawn = spawn
         self._settings = settings
         self._places = places
+        self._note = note
+        self._ending = False
         self._places_taken = 0
         self._state: EngineState = "loading"
         self._settled = asyncio.Event()
@@ -42,16 +51,19 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Supervisor":
+        self._note(self._state)
         self._task = asyncio.ensure_future(self._keep_alive())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._ending = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._problem = Cancelled("Pomona is shutting down.")
         self._state = "failed"
         self._settled.set()
+        self._note(None)
 
     async def loaded(self) -> ModelFacts:
         """Wait until the model is loaded, however long that takes. Raises what went wrong."""
@@ -110,7 +122,12 @@ class Supervisor:
         """The end of a process counts from the moment it is known, not from when this task next runs."""
         if self._client is None or self._client.ended.done():
             self._settled.clear()
-            self._state = "loading" if self._facts is None else "restarting"
+            self._enter("loading" if self._facts is None else "restarting")
+
+    def _enter(self, state: EngineState) -> None:
+        if state != self._state and not self._ending:
+            self._state = state
+            self._note(state)
 
     async def _ready_client(self) -> EngineClient:
         if self._state == "ready":
@@ -173,7 +190,7 @@ class Supervisor:
             warnings=tuple(ready.warnings),
         )
         self._problem = None
-        self._state = "ready"
+        self._enter("ready")
         self._settled.set()
         log.info("engine_ready", model=self._model, pid=pid, device=ready.device, load_seconds=round(ready.load_seconds, 3))
         for warning in ready.warnings:
@@ -182,7 +199,7 @@ class Supervisor:
     def _give_up(self, failures: int) -> None:
         problem = self._failure()
         log.error("engine_failed", model=self._model, problem=problem.message, in_a_row=failures)
-        self._state = "failed"
+        self._enter("failed")
         self._settled.set()
 
 

@@ -55,6 +55,7 @@ SICK: list[tuple[Check, Facts, State, str]] = [
     (platform.check_c_library, with_platform(glibc=None), "fail", "glibc"),
     (platform.check_memory, with_platform(memory_free=GIB // 4), "fail", "Close"),
     (platform.check_memory, with_platform(memory_free=GIB), "warn", "Close"),
+    (platform.check_memory, with_platform(memory_free=5 * GIB // 2, memory_guard="caution"), "warn", "residency.guard_levels"),
     (platform.check_disk, replace(HEALTHY, cache=Folder(path="/c", free=2**20)), "fail", "room"),
     (platform.check_disk, replace(HEALTHY, cache=Folder(path="/c", free=GIB)), "warn", "room"),
     (platform.check_cache_folder, replace(HEALTHY, cache=Folder(path="/c", problem="Permission denied")), "fail", "writable"),

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pomona.app import Serving
+    from pomona.core.status import Task
 
+SHOWN_MODELS = 6
+_TRIES: "dict[Task, tuple[str, dict[str, object]]]" = {
+    "generate": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello!"}]}),
+    "embed": ("/v1/embeddings", {"input": "Hello!"}),
+    "rerank": ("/v1/rerank", {"query": "Where do apples grow?", "documents": ["On trees.", "In a drawer."]}),
+}
+"""The first thing to ask of a model, by what it does."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -100,20 +108,30 @@ def banner(serving: "Serving") -> str:
     from pomona.cli.output import human_bytes, human_seconds
 
     facts = serving.facts
-    body = json.dumps({"model": serving.model, "messages": [{"role": "user", "content": "Hello!"}]})
+    path, fields = _TRIES[serving.task]
+    body = json.dumps({"model": serving.model, **fields})
+    kept = f", {human_bytes(facts.kv_budget_bytes)} for keys and values" if serving.task == "generate" else ""
     rows = {
         "model": f"{serving.model} ({facts.architecture}, {human_bytes(facts.weight_bytes)})",
         "loaded": f"in {human_seconds(facts.load_seconds)}",
-        "device": f"{facts.device}, {human_bytes(facts.kv_budget_bytes)} for keys and values",
+        "device": f"{facts.device}{kept}",
         "context": f"{facts.max_context} tokens",
+        **({"models": _models(serving)} if len(serving.loaded) + len(serving.others) > 1 else {}),
         "health": f"{serving.admin_url}/health",
-        "try": f"curl {serving.public_url}/v1/chat/completions -H 'Content-Type: application/json' \\\n            -d '{body}'",
+        "try": f"curl {serving.public_url}{path} -H 'Content-Type: application/json' \\\n            -d '{body}'",
         "stop": "Ctrl-C",
     }
     title = click.style(f"Pomona is ready at {serving.public_url}", bold=True, fg="green")
     lines = [f"  {click.style(name.ljust(8), dim=True)}{value}" for name, value in rows.items()]
     warnings = [f"  {click.style('note'.ljust(8), fg='yellow')}{text}" for text in facts.warnings]
     return "\n".join([title, *lines, *warnings])
+
+
+def _models(serving: "Serving") -> str:
+    """What is in memory, and what else can be asked for."""
+    shown, more = ", ".join(serving.others[:SHOWN_MODELS]), len(serving.others) - SHOWN_MODELS
+    on_demand = f"; on demand: {shown}" + (f" and {more} more (pomona list)" if more > 0 else "") if serving.others else ""
+    return f"in memory: {', '.join(serving.loaded)}{on_demand}"
 
 
 def _show_banner(serving: "Serving") -> None:

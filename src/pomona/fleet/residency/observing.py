@@ -1,13 +1,33 @@
-"""Answers, as events for everybody who watches."""
+"""Answers and engines, as events for everybody who watches."""
 
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from pomona.core.errors import PomonaError
-from pomona.core.events import ErrorOccurred, EventBus, GenerationCompleted, GenerationStarted, GenerationToken, runtime_code
+from pomona.core.events import (
+    ErrorOccurred,
+    Event,
+    EventBus,
+    GenerationCompleted,
+    GenerationStarted,
+    GenerationToken,
+    ModelInvalidated,
+    RuntimeState,
+    RuntimeStatus,
+    runtime_code,
+)
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, ReasoningDelta, Started, TextDelta
 from pomona.core.ports import Generator
+from pomona.core.status import EngineState
+
+RUNTIME_STATES: dict[EngineState | None, RuntimeState] = {
+    "loading": "starting",
+    "ready": "ready",
+    "restarting": "error",
+    "failed": "error",
+    None: "stopped",
+}
 
 
 class ObservedGenerator:
@@ -47,3 +67,25 @@ class ObservedGenerator:
                 self._events.publish(completed)
             case _:
                 pass
+
+
+class ObservedEngines:
+    """Tells an event bus of the states that engines go through."""
+
+    def __init__(self, publish: Callable[[Event], None], now: Callable[[], float] = time.time) -> None:
+        self._publish = publish
+        self._now = now
+        self._last: dict[str, RuntimeState] = {}
+
+    def note(self, model: str, state: EngineState | None) -> None:
+        """The engine of `model` is in `state` from now on; None: it is gone."""
+        if state == "restarting":
+            self._publish(ModelInvalidated(model=model, reason="engine_restart", at=self._now()))
+        status = RUNTIME_STATES[state]
+        previous = self._last.get(model)
+        if status == "stopped":
+            self._last.pop(model, None)
+        else:
+            self._last[model] = status
+        if status != previous:
+            self._publish(RuntimeStatus(status=status, previous=previous, model=model, at=self._now()))

@@ -46,11 +46,17 @@ def check_c_library(facts: Facts) -> Finding:
 def check_memory(facts: Facts) -> Finding:
     """Memory that is there, and memory that is free now."""
     total, free = facts.platform.memory_total, facts.platform.memory_free
-    shown = f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB free"
+    budget, level = facts.platform.memory_budget, facts.platform.memory_guard
+    shown = f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB free, {budget / GIB:.1f} GiB for models"
     if free < GIB // 2:
         return fail("memory", shown, "Close other programs: the bundled model alone needs half a gibibyte.")
     if free < 2 * GIB:
         return warn("memory", shown, "Enough for small models only. Close other programs before you load larger ones.")
+    if level != "safe":
+        advice = "Each model is loaded only after another has gone. Close other programs, or set residency.guard_levels."
+        return warn("memory", f"{shown}; the memory guard is at {level}", advice)
+    if budget > free + GIB:
+        return ok("memory", f"{shown}: more than is free now, so the guard may unload models before the budget is used")
     return ok("memory", shown)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pomona.core.status import GuardLevel
+
 GIB = 2**30
 PortState = Literal["free", "pomona", "taken", "forbidden"]
 
@@ -20,6 +22,10 @@ class PlatformFacts:
     cpus: int = 8
     memory_total: int = 16 * GIB
     memory_free: int = 8 * GIB
+    memory_budget: int = 12 * GIB
+    """What all loaded models together may have."""
+    memory_guard: GuardLevel = "safe"
+    """The level at which the guard of a server would be now."""
     descriptors: int = 65536
     """Files and sockets that one process may hold open."""
     encoding: str = "utf-8"

@@ -21,9 +21,11 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from pomona.app import cache_folder, read_settings, user_file
 from pomona.core.errors import ConfigurationError, PomonaError
-from pomona.core.settings import PROJECT_FILES, Settings
+from pomona.core.settings import PROJECT_FILES, ResidencySettings, Settings
+from pomona.fleet.residency.memory.guard import MemoryGuard
 from pomona.models.device import memory, usable_cores
 from pomona.models.hub_cache import cached_repositories
+from pomona.models.probe import budget_of
 from pomona.models.references import bundled_folder
 from pomona.models.validation import inspect_folder
 from pomona.ops.doctor.facts import DeviceFacts, Facts, Folder, LibraryFacts, ModelCache, PlatformFacts, SettingsFacts
@@ -39,7 +41,7 @@ def gather(command_line: dict[str, object], profile: str | None) -> Facts:
     """All facts. Settings that cannot be read are a fact too: then the defaults stand in for them."""
     settings, settings_facts = _gather_settings(command_line, profile)
     return Facts(
-        platform=_gather_platform(),
+        platform=_gather_platform(settings.residency),
         libraries=_gather_libraries(),
         device=_gather_device(settings),
         cache=_gather_folder(cache_folder()),
@@ -58,8 +60,9 @@ def _gather_settings(command_line: dict[str, object], profile: str | None) -> tu
         return Settings(), SettingsFacts(files=files, problem=error.message)
 
 
-def _gather_platform() -> PlatformFacts:
+def _gather_platform(residency: ResidencySettings) -> PlatformFacts:
     main = memory()
+    guard = MemoryGuard(memory, residency.guard_levels, enabled=residency.guard, park_seconds=0)
     release = platform.mac_ver()[0] if sys.platform == "darwin" else platform.release()
     library, glibc = platform.libc_ver()
     return PlatformFacts(
@@ -71,6 +74,8 @@ def _gather_platform() -> PlatformFacts:
         cpus=usable_cores(),
         memory_total=main.total_bytes,
         memory_free=main.free_bytes,
+        memory_budget=budget_of(residency, main),
+        memory_guard=guard.check(),
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         encoding=sys.stdout.encoding or locale.getpreferredencoding(do_setlocale=False),
         year=time.gmtime().tm_year,

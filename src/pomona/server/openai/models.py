@@ -32,7 +32,7 @@ class Model(WireBody):
 
 
 class ModelList(WireBody):
-    """All models, the default one first. `models` are the same as Codex reads them."""
+    """All models, the default one first. `models` are those that write text, as Codex reads them."""
 
     object: Literal["list"]
     data: list[Model]
@@ -48,7 +48,7 @@ def model_routes(services: Services) -> APIRouter:
         cards = services.directory.models()
         if shape_of(request.scope) == "anthropic":
             return anthropic_models_page(cards, request.query_params)
-        entries = [codex_model(card, priority) for priority, card in enumerate(cards)]
+        entries = [codex_model(card, priority) for priority, card in enumerate(cards) if card.task == "generate"]
         return {"object": "list", "data": [_document(card) for card in cards], "models": entries}
 
     @routes.get("/v1/models/{model:path}", summary="Show one model", openapi_extra=described(answer=Model))
