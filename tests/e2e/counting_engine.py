@@ -10,8 +10,9 @@ import time
 
 from pomona.core.errors import ContextOverflow, ModelUnusable
 from pomona.core.generation import Prompt, TokenStep
+from pomona.core.status import EngineCounters
 from pomona.engine.process.host import Loaded, run
-from pomona.engine.protocol import Launch, Ready, Stats
+from pomona.engine.protocol import Launch, Ready
 
 CRASH, ABORT, HANG, REFUSE = 9001, 9002, 9003, 9004
 VOCABULARY = 10_000
@@ -55,9 +56,9 @@ class CountingEngine:
         time.sleep(STEP_SECONDS)  # the device works
         return [(id, self._next(prompt)) for id, prompt in list(self.rows.items()) if id not in self.paused]
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineCounters:
         rows, paused = len(self.rows), len(self.paused)
-        return Stats(steps=self.steps, running=rows - paused, waiting=paused, pages_used=rows, pages_total=64)
+        return EngineCounters(steps=self.steps, running=rows - paused, waiting=paused, pages_used=rows, pages_total=64)
 
     def close(self) -> None:
         self.rows.clear()
@@ -99,7 +100,7 @@ def load(launch: Launch) -> Loaded:
         weight_bytes=0,
         kv_budget_bytes=0,
         load_seconds=0.0,
-        stats=Stats(),
+        stats=EngineCounters(),
         warnings=["It only counts."],
     )
     return Loaded.stepped(CountingEngine(), lambda: None, ready)

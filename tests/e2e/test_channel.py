@@ -8,11 +8,12 @@ import pytest
 import zmq
 
 from pomona.core.errors import EngineFailed
+from pomona.core.status import EngineCounters
 from pomona.engine.process.channel import Channel
-from pomona.engine.protocol import Cancel, Heartbeat, Stats, Step, ToGateway
+from pomona.engine.protocol import Cancel, Heartbeat, Step, ToGateway
 
 MOST_STEPS = 100_000
-MESSAGE = Heartbeat(Stats(steps=1))
+MESSAGE = Heartbeat(EngineCounters(steps=1))
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_gateway_that_does_not_read_makes_the_engine_wait_and_not_grow(gateway
 
 def flood(channel: Channel, sent: list[Step]) -> None:
     for number in range(MOST_STEPS):
-        step = Step([], Stats(steps=number))
+        step = Step([], EngineCounters(steps=number))
         channel.send(step)
         sent.append(step)
 

@@ -14,6 +14,7 @@ import mlx.nn as nn
 from pomona.core.errors import Overloaded, PomonaError
 from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
 from pomona.core.settings import EngineSettings
+from pomona.core.status import EngineCounters
 from pomona.engine import attention
 from pomona.engine.adapters.bank import AdapterBank
 from pomona.engine.adapters.queue import AdapterQueue
@@ -24,7 +25,6 @@ from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.grammar.lexicon import read_lexicon
 from pomona.engine.probe import prove_batching
-from pomona.engine.protocol import Stats
 from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
@@ -172,10 +172,10 @@ class Engine:
         self._steps += 1
         return made
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineCounters:
         """Counts after the last step."""
         allocators = [group.allocator for group in self._cache.groups]
-        return Stats(
+        return EngineCounters(
             steps=self._steps,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting),

@@ -19,7 +19,7 @@ from pomona.core.generation import (
     TokenStep,
 )
 from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section, VectorsSettings
-from pomona.core.status import Task
+from pomona.core.status import EngineCounters, Task
 
 
 class Prepare(Section):
@@ -154,31 +154,6 @@ class Shutdown(msgspec.Struct, tag=True, frozen=True):
     """Gateway -> engine: finish the current step, free everything, exit 0."""
 
 
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the engine after a step. Counters start at 0 with the process; pages are of `page_tokens` tokens."""
-
-    steps: int = 0
-    running: int = 0
-    waiting: int = 0
-    pages_used: int = 0
-    pages_cached: int = 0
-    pages_total: int = 0
-    kv_bytes: int = 0
-    preemptions: int = 0
-    device_peak_bytes: int = 0
-    adapters: int = 0
-    """LoRA adapters in memory."""
-    adapter_bytes: int = 0
-    pictures_made: int = 0
-    """Pictures whose features were computed."""
-    pictures_spared: int = 0
-    """Times that features were at hand for a picture that was needed."""
-    picture_bytes: int = 0
-    """Features that are kept."""
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
-
-
 class Loading(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway, first of all: the process is up and connected; it loads the model now."""
 
@@ -194,7 +169,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     weight_bytes: int
     kv_budget_bytes: int
     load_seconds: float
-    stats: Stats
+    stats: EngineCounters
     dimensions: int = 0
     """Of the vectors that an embedder makes."""
     warnings: list[str] = []
@@ -240,7 +215,7 @@ class Step(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway: one step ran; all rows that got something, in one message."""
 
     rows: list[Row]
-    stats: Stats
+    stats: EngineCounters
 
 
 class Encoded(msgspec.Struct, tag=True, frozen=True):
@@ -254,13 +229,13 @@ class Encoded(msgspec.Struct, tag=True, frozen=True):
 class Encoding(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway: a pass over texts ran."""
 
-    stats: Stats
+    stats: EngineCounters
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway, while idle: a small computation has just run on the device."""
 
-    stats: Stats
+    stats: EngineCounters
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):

@@ -5,14 +5,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from msgspec import structs
-
 from pomona.core.errors import Cancelled, NotReady, Overloaded, PomonaError, error_of
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
 from pomona.core.telemetry import get_logger
-from pomona.engine.protocol import Encoded, Ready, Stats, TextInput
+from pomona.engine.protocol import Encoded, Ready, TextInput
 from pomona.fleet.process.client import EngineClient
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -112,7 +110,7 @@ class Supervisor:
             state=self._state,
             seconds_since_step=None if proved_at is None else time.monotonic() - proved_at,
             restarts=self._restarts,
-            counters=_counters(Stats() if client is None else client.stats),
+            counters=EngineCounters() if client is None else client.stats,
             facts=self._facts,
             problem=None if self._problem is None else self._problem.message,
             pid=None if client is None else client.pid,
@@ -201,10 +199,6 @@ class Supervisor:
         log.error("engine_failed", model=self._model, problem=problem.message, in_a_row=failures)
         self._enter("failed")
         self._settled.set()
-
-
-def _counters(stats: Stats) -> EngineCounters:
-    return EngineCounters(**structs.asdict(stats))
 
 
 def _pause_seconds(failures: int) -> float:

@@ -7,7 +7,7 @@ import pytest
 from pomona.core.errors import ModelNotFound
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import EngineSettings, ModelsSettings, Settings
-from pomona.engine.protocol import Stats
+from pomona.core.status import EngineCounters
 from pomona.ops.engine_bench import measure, order_for, random_prompts
 
 Script = list[list[tuple[str, TokenStep]]]
@@ -47,8 +47,8 @@ class WrittenEngine:
         self.seconds += 1
         return self.script.pop(0)
 
-    def stats(self) -> Stats:
-        return Stats(kv_bytes=7, device_peak_bytes=99)
+    def stats(self) -> EngineCounters:
+        return EngineCounters(kv_bytes=7, device_peak_bytes=99)
 
     def clock(self) -> float:
         return self.seconds

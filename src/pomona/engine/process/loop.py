@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pomona.core.errors import EngineFailed, PomonaError, UnsupportedField
 from pomona.core.generation import Prompt, TokenStep
+from pomona.core.status import EngineCounters
 from pomona.core.telemetry import get_logger
 from pomona.engine.process.channel import Channel
 from pomona.engine.protocol import (
@@ -21,7 +22,6 @@ from pomona.engine.protocol import (
     Row,
     Shrink,
     Shutdown,
-    Stats,
     Step,
     ToEngine,
 )
@@ -73,7 +73,7 @@ class Stepping(Protocol):
         """One step: what it made, by row, and which rows were lost (`TokenStep.failure`)."""
         ...
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineCounters:
         """The state after the last step."""
         ...
 
@@ -98,7 +98,7 @@ class Worker(Protocol):
         """A step would get further."""
         ...
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineCounters:
         """The state after the last step."""
         ...
 

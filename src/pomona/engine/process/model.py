@@ -4,8 +4,9 @@ import importlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pomona.core.status import EngineCounters
 from pomona.engine.process.host import Loaded
-from pomona.engine.protocol import Launch, Prepare, Ready, Stats
+from pomona.engine.protocol import Launch, Prepare, Ready
 from pomona.models.cpu.blas import prepare_blas
 from pomona.models.device import needs_blas, use_device
 from pomona.models.lean import keep_transformers_out
@@ -58,7 +59,7 @@ def load_engine(launch: Launch) -> Loaded:
         weight_bytes=model.weight_bytes + (draft.weight_bytes if draft else 0),
         kv_budget_bytes=engine.budget_bytes,
         load_seconds=0.0,
-        stats=Stats(),
+        stats=EngineCounters(),
         warnings=[text for text in (blas.warning if blas else "", *model.warnings, *engine.warnings, *doubts) if text],
     )
     return Loaded.stepped(engine, lambda: mx.eval(mx.ones(1) + 1), ready)

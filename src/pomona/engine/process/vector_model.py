@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from pomona.core.status import Task
+from pomona.core.status import EngineCounters, Task
 from pomona.core.vectors import pass_tokens
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.host import Loaded
 from pomona.engine.process.loop import Loop
 from pomona.engine.process.vector_loop import VectorLoop
-from pomona.engine.protocol import Launch, Ready, Stats, TextInput
+from pomona.engine.protocol import Launch, Ready, TextInput
 from pomona.engine.vectors.engine import VectorEngine
 from pomona.engine.vectors.proof import prove_batching
 from pomona.models.device import Device
@@ -33,7 +33,7 @@ def load_vector_engine(launch: Launch, task: Task, device: Device, warnings: Seq
         weight_bytes=model.weight_bytes,
         kv_budget_bytes=0,
         load_seconds=0.0,
-        stats=Stats(),
+        stats=EngineCounters(),
         dimensions=model.width,
         warnings=[text for text in (*warnings, *model.warnings, doubt) if text],
     )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pomona.core.errors import InvalidRequest
-from pomona.engine.protocol import Encode, Encoded, Stats, TextInput
+from pomona.core.status import EngineCounters
+from pomona.engine.protocol import Encode, Encoded, TextInput
 from pomona.engine.vectors.schedule import Request, Schedule
 from pomona.models.encoders.batch import TextIds
 from pomona.models.encoders.model import Floats, VectorModel
@@ -65,10 +66,10 @@ class VectorEngine:
                 if done.id == "alone":
                     return np.frombuffer(done.data, np.float32).reshape(len(texts), -1)
 
-    def stats(self) -> Stats:
+    def stats(self) -> EngineCounters:
         """The state after the last pass."""
         waiting = len(self._schedule)
-        return Stats(steps=self._steps, running=min(waiting, 1), waiting=max(0, waiting - 1), device_peak_bytes=self._peak_bytes())
+        return EngineCounters(steps=self._steps, running=min(waiting, 1), waiting=max(0, waiting - 1), device_peak_bytes=self._peak_bytes())
 
     @property
     def requests(self) -> int:

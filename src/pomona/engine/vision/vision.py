@@ -117,7 +117,7 @@ class Vision:
                 self._part.additions.arrays = ()
 
     def counts(self) -> dict[str, int]:
-        """Fields of `engine.protocol.Stats`."""
+        """Fields of `core.status.EngineCounters`."""
         return {"pictures_made": self.store.misses, "pictures_spared": self.store.hits, "picture_bytes": self.store.nbytes}
 
     def _encode(self, picture: PromptPicture) -> PictureFeatures:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pomona.core.errors import Cancelled, EngineFailed, Overloaded, PomonaError, error_of
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import FleetSettings
+from pomona.core.status import EngineCounters
 from pomona.engine.protocol import (
     Add,
     Cancel,
@@ -26,7 +27,6 @@ from pomona.engine.protocol import (
     Row,
     Shrink,
     Shutdown,
-    Stats,
     Step,
     TextInput,
     ToGateway,
@@ -56,7 +56,7 @@ class EngineClient:
         self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[PomonaError] = asyncio.get_running_loop().create_future()
         """Why the engine is of no use any more."""
-        self.stats = Stats()
+        self.stats = EngineCounters()
         self.proved_at: float | None = None
         """When the device last worked, by `time.monotonic`."""
         self._heard_at = time.monotonic()
@@ -187,7 +187,7 @@ class EngineClient:
         if request_id in self._mailboxes:
             self._mailboxes[request_id].fail(error)
 
-    def _note_proof(self, stats: Stats) -> None:
+    def _note_proof(self, stats: EngineCounters) -> None:
         self.stats = stats
         self.proved_at = self._heard_at = time.monotonic()
 
