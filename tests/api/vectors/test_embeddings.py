@@ -104,8 +104,10 @@ def test_what_the_embedder_raises_is_told(gateway: Gateway) -> None:
 
 
 def test_models_tell_their_task(gateway: Gateway) -> None:
-    listed = {each["id"]: each["task"] for each in gateway.http().get("/v1/models").json()["data"]}
+    answer = gateway.http().get("/v1/models").json()
+    listed = {each["id"]: each["task"] for each in answer["data"]}
     assert listed == {MODEL: "generate", "alias": "generate", EMBEDDER: "embed", RERANKER: "rerank"}
+    assert [(each["slug"], each["priority"]) for each in answer["models"]] == [(MODEL, 0), ("alias", 1)]  # Codex can use no others
 
 
 def test_requests_are_recorded(gateway: Gateway) -> None:

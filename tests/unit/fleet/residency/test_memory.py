@@ -3,6 +3,7 @@
 import asyncio
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pomona.fleet.residency.memory.planning import PROCESS_BYTES, Measured, Need
 from pomona.fleet.residency.memory.scales import Scales
 from pomona.fleet.residency.overriding import idle_seconds, keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
+from pomona.fleet.residency.slots import Slot
 from pomona.fleet.residency.warden import SHRINK_SECONDS, Warden
 from pomona.models.device import Memory, memory
 from pomona.models.probe import budget_of, probe_of
@@ -327,3 +329,32 @@ def test_what_is_set_for_one_model_wins() -> None:
     assert keep_alive_of(ModelOverrides(keep_alive_seconds=0), settings, default=True) == 0
     assert keep_alive_of(ModelOverrides(), Settings(), default=True) is None
     assert keep_alive_of(ModelOverrides(), Settings(), default=False) == idle_seconds(memory().total_bytes)
+
+
+def test_three_small_models_share_a_machine_of_8_gb() -> None:
+    """Of the shape of Qwen 2.5 0.5B in 4 bits: each gets all that one row of its longest context needs, the first ones more."""
+    shape = {"num_hidden_layers": 24, "hidden_size": 896, "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864}
+    facts = replace(TINY, config=shape, weight_bytes=280 * 2**20, max_context=32768, vocabulary=151_936)
+    budget = int(0.8 * 8 * GIB)
+    needs, room, plans = estimate(facts, EngineSettings(), expanded=False, budget=budget), budget, list[int]()
+    for _ in range(3):
+        plan = needs.plan(room)
+        assert plan is not None
+        room -= plan.total
+        plans.append(plan.kv)
+    assert all(kv >= needs.kv_least >= 32768 * 24 * 2 * 128 * 2 for kv in plans)
+    assert plans == sorted(plans, reverse=True)
+
+
+async def test_a_model_takes_less_for_keys_and_values_before_it_sends_another_away() -> None:
+    needs = Needs(weights=3, activations=0, process=0, kv_least=1, kv_most=6, kv_share=1.0)
+    street = Street({"a": 4, "b": 4}, budget=13)
+    async with ResidentPool(replace(street.means, estimate=partial(_ready, needs)), ResidencySettings(), 13) as pool:
+        await use(street, pool, "a")
+        await use(street, pool, "b")
+        plans = [slot.stay.plan.kv for slot in pool.slots if slot.stay is not None]
+    assert plans == [6, 1]
+
+
+async def _ready(needs: Needs, _: Slot) -> Needs:
+    return needs
