@@ -1,16 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pomona.core.errors import AdapterUnusable, ModelNotFound
 from pomona.core.settings import ModelsSettings
-from pomona.fleet.directory import Directory, served_names
+from pomona.core.status import ModelFacts
+from pomona.fleet.directory import Directory, not_found, served_names
 from pomona.models.references import resolve
 from tests.adapter_folders import write_mlx_lm
 from tests.engine.harness import family
+from tests.unit.fleet.residency.street import FACTS
 from tests.unit.models.folders import change_json
 
 TINY = "pomona-tiny"
+SMALL = Path("tests/data/stories260K")
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,45 @@ def test_the_default_may_be_a_model_with_an_adapter(adapters: Path) -> None:
     assert known.adapter_of(f"{TINY}+pirate") == adapters / "pirate"
     assert known.adapter_of(TINY) is None
     assert known.resolve(TINY).path == known.resolve(f"{TINY}+pirate").path
+
+
+def beside_stories(loaded: ModelFacts | None = None, **settings: object) -> Directory:
+    default = resolve(TINY, ModelsSettings())
+    return Directory(default, ModelsSettings.model_validate({"folders": [SMALL.parent.resolve()], **settings}), lambda _: loaded)
+
+
+def test_a_model_is_loaded_as_soon_as_its_facts_are_known() -> None:
+    assert beside_stories().find(TINY).loaded is False
+    card = beside_stories(replace(FACTS, max_context=77)).find(TINY)
+    assert (card.loaded, card.max_context) == (True, 77)
+
+
+def test_a_model_goes_by_one_name_whatever_it_was_called() -> None:
+    names = beside_stories(aliases={"short": SMALL.name})
+    assert names.resolve("short") == names.resolve(SMALL.name)
+    assert names.find("short").parent == SMALL.name
+
+
+def test_names_that_the_default_model_stands_in_for() -> None:
+    names = beside_stories(stands_in_for=["gpt-*"])
+    assert names.find("gpt-4o").id == TINY
+    with pytest.raises(ModelNotFound, match=r"no model 'claude' here. Available: 'pomona-tiny'.*'stories260K'"):
+        names.find("claude")
+
+
+@pytest.mark.parametrize("name", [str(SMALL.resolve()), "./stories260K", "../data/stories260K", "~/x"])
+def test_requests_cannot_name_folders(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        beside_stories().resolve(name)
+
+
+def test_only_the_default_model_is_served_where_that_is_wanted() -> None:
+    names = beside_stories(serve_all=False)
+    assert {names.resolve(card.id).id for card in names.models()} == {TINY}
+    with pytest.raises(ModelNotFound):
+        names.resolve(SMALL.name)
+
+
+def test_long_lists_of_names_are_cut_short() -> None:
+    assert "'m19', and 5 more (GET /v1/models)" in not_found("x", [f"m{n}" for n in range(25)]).message
+    assert "Available: none." in not_found("x", []).message
