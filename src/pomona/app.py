@@ -173,18 +173,18 @@ class App:
         from pomona.fleet.process.starting import Starter
         from pomona.fleet.residency.supply import Surroundings
         from pomona.fleet.resident import Workshop
-        from pomona.fleet.shelf import WordsShelf
+        from pomona.fleet.words import WordsCache
         from pomona.pictures.preparing import Preparation
 
         sweep_endpoints()
         with ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompt") as pool, Preparation(self.settings.pictures) as pictures:
-            shelf = WordsShelf(pool, pictures=pictures)
+            words_cache = WordsCache(pool, pictures=pictures)
             starter = Starter(
                 self._command,
                 Prepare(cache_folder=cache_folder(), models=self.settings.models),
                 spares=spare and self.settings.residency.spare_process,
             )
-            workshop = Workshop(starter=starter, cache_folder=cache_folder(), settings=self.settings, pool=pool, shelf=shelf)
+            workshop = Workshop(starter=starter, cache_folder=cache_folder(), settings=self.settings, pool=pool, words_cache=words_cache)
             registry = self._registry
             around = Surroundings(pinned=registry.pins(), remember_pin=registry.set_pin, names=self.names)
             async with open_fleet(self._found, workshop, around) as fleet:

@@ -22,6 +22,8 @@ from pomona.core.ports import (
 )
 from pomona.core.settings import ModelOverrides
 from pomona.core.status import ModelFacts
+from pomona.fleet.residency.lifecycle import Lifecycle
+from pomona.fleet.residency.maintenance import Maintenance
 from pomona.fleet.residency.means import Means
 from pomona.fleet.residency.memory.guard import MemoryGuard
 from pomona.fleet.residency.observing import ObservedEngines, ObservedGenerator
@@ -29,9 +31,7 @@ from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.reports import Reports
 from pomona.fleet.residency.routing import PooledEmbedder, PooledGenerator, PooledReranker, PooledTokenization
 from pomona.fleet.residency.slots import Slot
-from pomona.fleet.residency.steward import Steward
 from pomona.fleet.residency.supply import Supply, Surroundings
-from pomona.fleet.residency.warden import Warden
 from pomona.fleet.resident import Workshop
 from pomona.models.probe import budget_of, probe_of
 from pomona.models.references import ResolvedModel
@@ -101,22 +101,22 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
         for name in supply.required():
             pool.slot(name).required = True
         reports = Reports(pool, supply.directory, guard, probe, means)
-        steward = Steward(pool, reports, around.remember_pin)
+        lifecycle = Lifecycle(pool, reports, around.remember_pin)
         fleet = Fleet(
             generator=ObservedGenerator(PooledGenerator(pool, guard.admit), events),
             tokenization=PooledTokenization(supply.words),
             embedder=PooledEmbedder(pool, guard.admit),
             reranker=PooledReranker(pool, guard.admit),
             directory=supply.directory,
-            residency=steward,
+            residency=lifecycle,
             residents=reports,
             status=reports,
             events=events,
-            kept=steward,
+            kept=lifecycle,
             pool=pool,
             override=supply.override,
         )
-        await stack.enter_async_context(Warden(pool, guard, means).on_duty())
+        await stack.enter_async_context(Maintenance(pool, guard, means).on_duty())
         yield fleet
 
 

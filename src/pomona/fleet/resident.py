@@ -16,10 +16,10 @@ from pomona.engine.protocol import Launch
 from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.process.starting import Starter
-from pomona.fleet.shelf import WordsShelf
 from pomona.fleet.supervisor import Supervisor
 from pomona.fleet.tasks import task_for
 from pomona.fleet.vectors import ModelEmbedder, ModelReranker, NoWords, load_reading
+from pomona.fleet.words import WordsCache
 from pomona.models.references import ResolvedModel
 
 
@@ -50,7 +50,7 @@ class Workshop:
     cache_folder: Path
     settings: Settings
     pool: Executor
-    shelf: WordsShelf
+    words_cache: WordsCache
     adapter_of: AdapterOf = no_adapter
     draft: Path | None = None
     note: Callable[[str, EngineState | None], None] = lambda _model, _state: None
@@ -82,7 +82,7 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
     ) as engine:
         task = task_for(model, settings.models)
         if task == "generate":
-            words = await workshop.shelf.words(model, settings.models)
+            words = await workshop.words_cache.words(model, settings.models)
             yield Resident(model=model, engine=engine, generator=ModelGenerator(words, engine, workshop.pool, workshop.adapter_of))
         else:
             yield await _vector_resident(model, task, engine, workshop.pool)

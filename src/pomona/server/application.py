@@ -22,7 +22,6 @@ from pomona.server.access.door import PROBES, Door, Rules
 from pomona.server.access.memory import MemoryHeaders
 from pomona.server.access.middleware import BodyLimit, RequestId
 from pomona.server.admin.cache import cache_routes
-from pomona.server.admin.desk import Desk
 from pomona.server.admin.events import event_routes
 from pomona.server.admin.figures import figure_routes
 from pomona.server.admin.gauges import count_events
@@ -35,6 +34,7 @@ from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.overview import overview_routes, plain_status_routes
 from pomona.server.admin.probes import probe_routes
 from pomona.server.admin.registry import registry_routes
+from pomona.server.admin.services import AdminServices
 from pomona.server.admin.traffic import History, Traffic
 from pomona.server.answering import SightedTokenization
 from pomona.server.anthropic.messages import message_routes
@@ -120,9 +120,9 @@ def create_admin_app(
     app.include_router(monitoring_routes(backend.status, metrics, management))
     if management and traffic:
         management.events.listen(count_events(metrics))
-        desk = Desk(backend=backend, management=management, settings=settings, drain=drain, traffic=traffic)
+        services = AdminServices(backend=backend, management=management, settings=settings, drain=drain, traffic=traffic)
         for routes in _DESK_ROUTES:
-            app.include_router(routes(desk))
+            app.include_router(routes(services))
     else:
         app.include_router(plain_status_routes(backend, drain, settings.fleet.hang_seconds))
     if management and management.hub:

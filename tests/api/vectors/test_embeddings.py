@@ -56,22 +56,26 @@ def test_all_fields_reach_the_embedder(gateway: Gateway) -> None:
     assert gateway.embedder.seen[1].kind == "document"
 
 
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"input": ""}, "input"),
+    ({"input": []}, "input"),
+    ({"input": ["a", ""]}, "input[1]"),
+    ({"input": [[]]}, "input"),
+    ({"input": [1, "a"]}, "input"),
+    ({"input": [-1]}, "input"),
+    ({"input": "a", "dimensions": 0}, "dimensions = 0"),
+    ({"input": "a", "encoding_format": "hex"}, "'hex'"),
+    ({"input": "a", "input_type": "poem"}, "'poem'"),
+    ({"input": "a", "keep_alive": "soon"}, "keep_alive = 'soon'"),
+    ({}, "The field input is missing"),
+    ({"input": ["a"] * 2049}, "2049 texts; one request takes 2048"),
+]
+"""Bodies that are refused, and what the message names."""
+
+
 @pytest.mark.parametrize(
     ("body", "part"),
-    [
-        ({"input": ""}, "input"),
-        ({"input": []}, "input"),
-        ({"input": ["a", ""]}, "input[1]"),
-        ({"input": [[]]}, "input"),
-        ({"input": [1, "a"]}, "input"),
-        ({"input": [-1]}, "input"),
-        ({"input": "a", "dimensions": 0}, "dimensions = 0"),
-        ({"input": "a", "encoding_format": "hex"}, "'hex'"),
-        ({"input": "a", "input_type": "poem"}, "'poem'"),
-        ({"input": "a", "keep_alive": "soon"}, "keep_alive = 'soon'"),
-        ({}, "The field input is missing"),
-        ({"input": ["a"] * 2049}, "2049 texts; one request takes 2048"),
-    ],
+    BAD,
 )
 def test_bad_bodies_say_what_is_wrong(gateway: Gateway, body: dict[str, object], part: str) -> None:
     assert part in refused(gateway, **body)

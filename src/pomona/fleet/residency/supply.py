@@ -11,13 +11,13 @@ from pomona.core.settings import ModelOverrides, Settings
 from pomona.core.status import MemoryPlan, ModelFacts
 from pomona.core.vectors import pass_tokens
 from pomona.fleet.directory import Directory, ReadNames, no_names
+from pomona.fleet.residency.lifecycle import RememberPin
 from pomona.fleet.residency.memory.measuring import Measure, MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import Needs, estimate
 from pomona.fleet.residency.memory.scales import Scales
 from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
-from pomona.fleet.residency.steward import RememberPin
 from pomona.fleet.resident import Resident, Workshop, open_resident
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
@@ -107,7 +107,7 @@ class Supply:
         """How a model reads and writes, whether or not it is loaded."""
         model = self.directory.resolve(name)
         settings = self._settings_of(self.enrol(model), None)
-        return ModelTokenization(await self._workshop.shelf.words(model, settings.models), self._workshop.pool)
+        return ModelTokenization(await self._workshop.words_cache.words(model, settings.models), self._workshop.pool)
 
     @property
     def _expanded(self) -> bool:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from pomona.core.generation import Finished, GenerateRequest, SamplingParams, Usage
 from pomona.core.messages import Message, TextPart
 from pomona.core.status import EngineReport
-from pomona.server.admin.desk import Desk
+from pomona.server.admin.services import AdminServices
 from pomona.server.bodies import WireBody, read_body
 from pomona.server.describing import described
 
@@ -143,7 +143,7 @@ class Warmups:
         ]
 
 
-def cache_routes(desk: Desk) -> APIRouter:
+def cache_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes, warmups = APIRouter(tags=["cache"]), Warmups()
 
@@ -153,15 +153,15 @@ def cache_routes(desk: Desk) -> APIRouter:
 
     @routes.get("/admin/cache/prompts/stats", summary="What the prefix cache holds and spares", openapi_extra=described(answer=CacheStats))
     async def show_stats() -> dict[str, object]:
-        return _stats(desk)
+        return _stats(services)
 
     @routes.post("/admin/cache/prompts/clear", summary="Forget what no answer needs now", openapi_extra=described(answer=ClearAnswer))
     async def clear(
         model: Annotated[str | None, Query(min_length=1, description="Only this one's, by any of its names.")] = None,
     ) -> dict[str, object]:
-        name = desk.find(model).id if model else None
-        pages = {report.model: report.counters.pages_cached for report in desk.backend.status.status()}
-        told = desk.management.kept.shrink(name)
+        name = services.find(model).id if model else None
+        pages = {report.model: report.counters.pages_cached for report in services.backend.status.status()}
+        told = services.management.kept.shrink(name)
         warmups.forget(told)
         return {"status": "cleared", "models": list(told), "entries_removed": sum(pages.get(each, 0) for each in told)}
 
@@ -172,8 +172,8 @@ def cache_routes(desk: Desk) -> APIRouter:
     )
     async def warm_up(request: Request) -> dict[str, object]:
         body = await read_body(request, WarmupBody)
-        model, began = desk.find(body.model_id).id, time.perf_counter()
-        usage = await _read_prompt(desk, model, body.system_prompt)
+        model, began = services.find(body.model_id).id, time.perf_counter()
+        usage = await _read_prompt(services, model, body.system_prompt)
         warmed = warmups.note(model, body.system_prompt, usage)
         return {
             "status": "cached",
@@ -189,7 +189,7 @@ def cache_routes(desk: Desk) -> APIRouter:
     return routes
 
 
-async def _read_prompt(desk: Desk, model: str, prompt: str) -> Usage:
+async def _read_prompt(services: AdminServices, model: str, prompt: str) -> Usage:
     """Answer the prompt with one token that nobody reads. Raises as `Generator.generate`."""
     messages = (Message(role="system", content=(TextPart(text=prompt),)), Message(role="user", content=(TextPart(text="Hello"),)))
     request = GenerateRequest(
@@ -202,24 +202,24 @@ async def _read_prompt(desk: Desk, model: str, prompt: str) -> Usage:
         caller="admin",
     )
     usage = Usage()
-    async with aclosing(desk.backend.generator.generate(request)) as events:
+    async with aclosing(services.backend.generator.generate(request)) as events:
         async for event in events:
             if isinstance(event, Finished):
                 usage = event.usage
     return usage
 
 
-def _stats(desk: Desk) -> dict[str, object]:
-    history, reports = desk.traffic.history, desk.backend.status.status()
+def _stats(services: AdminServices) -> dict[str, object]:
+    history, reports = services.traffic.history, services.backend.status.status()
     return {
-        "enabled": desk.settings.engine.prefix_cache,
+        "enabled": services.settings.engine.prefix_cache,
         "memory_entries": sum(report.counters.pages_cached for report in reports),
         "disk_entries": 0,
         "total_hits": history.cached_tokens,
         "total_misses": history.prompt_tokens - history.cached_tokens,
         "hit_rate": round(history.cached_tokens / history.prompt_tokens, 6) if history.prompt_tokens else 0.0,
         "max_entries": sum(report.counters.pages_total for report in reports),
-        "models": [_model_cache(report, desk.settings.engine.page_tokens) for report in reports],
+        "models": [_model_cache(report, services.settings.engine.page_tokens) for report in reports],
     }
 
 

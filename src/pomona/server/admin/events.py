@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from pomona.core.errors import Cancelled
 from pomona.core.events import Event, Numbered
-from pomona.server.admin.desk import Desk
+from pomona.server.admin.services import AdminServices
 from pomona.server.describing import described, only_events
 from pomona.server.errors import error_document
 from pomona.server.sse import EventStream, StreamStyle
@@ -23,7 +23,7 @@ from pomona.server.sse import EventStream, StreamStyle
 RETRY_MILLISECONDS = 2000
 
 
-def event_routes(desk: Desk) -> APIRouter:
+def event_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes, life = APIRouter(tags=["events"]), f"{time.time_ns():x}"
 
@@ -38,13 +38,13 @@ def event_routes(desk: Desk) -> APIRouter:
         model: Annotated[str | None, Query(min_length=1, description="Only those of this model, by any of its names.")] = None,
         last_event_id: Annotated[str | None, Header(description="The id that was seen last.")] = None,
     ) -> EventStream:
-        status = desk.find(model) if model else None
+        status = services.find(model) if model else None
         names = (status.id, *status.aliases) if status else ()
         after = None if last_event_id is None else _number(last_event_id, life)
         return EventStream(
-            _chunks(desk, names, life, after=after, tokens=tokens),
-            keepalive_seconds=desk.settings.server.keepalive_seconds,
-            drain=desk.drain,
+            _chunks(services, names, life, after=after, tokens=tokens),
+            keepalive_seconds=services.settings.server.keepalive_seconds,
+            drain=services.drain,
             style=_STYLE,
         )
 
@@ -52,8 +52,8 @@ def event_routes(desk: Desk) -> APIRouter:
     return routes
 
 
-async def _chunks(desk: Desk, names: Sequence[str], life: str, *, after: int | None, tokens: bool) -> AsyncGenerator[bytes]:
-    with desk.management.events.following(tokens=tokens, after=after) as events:
+async def _chunks(services: AdminServices, names: Sequence[str], life: str, *, after: int | None, tokens: bool) -> AsyncGenerator[bytes]:
+    with services.management.events.following(tokens=tokens, after=after) as events:
         yield f": connected\nretry: {RETRY_MILLISECONDS}\n\n".encode()  # from here on nothing is missed
         async for numbered in events:
             if not names or getattr(numbered.event, "model", None) in names:

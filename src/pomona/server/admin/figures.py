@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from pomona.control.queue import QueueReport
 from pomona.core.settings import LimitsSettings
-from pomona.server.admin.desk import Desk
+from pomona.server.admin.services import AdminServices
 from pomona.server.admin.traffic import Spread, Traffic, spread
 from pomona.server.bodies import WireBody
 from pomona.server.describing import described
@@ -54,24 +54,24 @@ class MetricsDocument(WireBody):
     priority_queue: dict[str, Any]
 
 
-def figure_routes(desk: Desk) -> APIRouter:
+def figure_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["monitoring"])
 
     @routes.get("/admin/metrics", summary="Requests in numbers", openapi_extra=described(answer=MetricsDocument))
     async def show_metrics() -> dict[str, object]:
-        return _metrics(desk)
+        return _metrics(services)
 
     @routes.get("/admin/queue", summary="Who runs and who waits", openapi_extra=described(answer=QueueDocument))
     async def show_queue() -> dict[str, object]:
-        return _queue(desk)
+        return _queue(services)
 
     del show_metrics, show_queue
     return routes
 
 
-def _metrics(desk: Desk) -> dict[str, object]:
-    history, report = desk.traffic.history, desk.traffic.control.queue.report()
+def _metrics(services: AdminServices) -> dict[str, object]:
+    history, report = services.traffic.history, services.traffic.control.queue.report()
     total = history.outcomes.total()
     successful, cancelled = history.outcomes["ok"], history.outcomes["cancelled"]
     failed = total - successful - cancelled
@@ -95,13 +95,13 @@ def _metrics(desk: Desk) -> dict[str, object]:
             "available_slots": max(0, report.rows - report.running),
             "utilization": _share(report),
         },
-        "rate_limiter": _limiter(desk.traffic, desk.settings.limits),
-        "priority_queue": _priority_queue(report, desk.traffic),
+        "rate_limiter": _limiter(services.traffic, services.settings.limits),
+        "priority_queue": _priority_queue(report, services.traffic),
     }
 
 
-def _queue(desk: Desk) -> dict[str, object]:
-    report, outcomes = desk.traffic.control.queue.report(), desk.traffic.history.outcomes
+def _queue(services: AdminServices) -> dict[str, object]:
+    report, outcomes = services.traffic.control.queue.report(), services.traffic.history.outcomes
     totals = {
         "enqueued": report.entered,
         "completed": report.finished,
@@ -109,7 +109,8 @@ def _queue(desk: Desk) -> dict[str, object]:
         "refused": report.refused,
     }
     engines = [
-        {"model": each.model, "running": each.counters.running, "waiting": each.counters.waiting} for each in desk.backend.status.status()
+        {"model": each.model, "running": each.counters.running, "waiting": each.counters.waiting}
+        for each in services.backend.status.status()
     ]
     return {**_places(report), "utilization": _share(report), "totals": totals, "engines": engines}
 

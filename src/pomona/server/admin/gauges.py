@@ -11,7 +11,7 @@ from pomona.core.hub import PullState, PullStatus
 from pomona.core.metrics import Metrics
 from pomona.core.ports import EngineStatus
 from pomona.core.status import EngineCounters, GuardLevel, MemoryReport, ModelStatus
-from pomona.server.admin.desk import holds_memory
+from pomona.server.admin.services import holds_memory
 from pomona.server.services import Management
 
 _LEVELS = get_args(GuardLevel)

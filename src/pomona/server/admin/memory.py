@@ -3,29 +3,29 @@
 from fastapi import APIRouter
 
 from pomona.core.settings import ResidencySettings
-from pomona.server.admin.desk import Desk, holds_memory, in_gb
 from pomona.server.admin.models.wire import MemoryDocument
+from pomona.server.admin.services import AdminServices, holds_memory, in_gb
 from pomona.server.describing import described
 
 _BELOW = ("caution", "warning", "critical", "emergency")
 
 
-def memory_routes(desk: Desk) -> APIRouter:
+def memory_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["monitoring"])
 
     @routes.get("/admin/memory", summary="Memory, and what models have of it", openapi_extra=described(answer=MemoryDocument))
     async def show_memory() -> dict[str, object]:
-        return memory_document(desk)
+        return memory_document(services)
 
     del show_memory
     return routes
 
 
-def memory_document(desk: Desk) -> dict[str, object]:
+def memory_document(services: AdminServices) -> dict[str, object]:
     """A `MemoryDocument`."""
-    report = desk.management.residents.memory()
-    models = [status for status in desk.statuses() if holds_memory(status) or status.state == "waiting"]
+    report = services.management.residents.memory()
+    models = [status for status in services.statuses() if holds_memory(status) or status.state == "waiting"]
     return {
         "status": report.guard,
         "guard_enabled": report.guard_enabled,
@@ -36,7 +36,7 @@ def memory_document(desk: Desk) -> dict[str, object]:
         "budget_bytes": report.budget,
         "planned_bytes": report.planned,
         "measured_bytes": sum(status.measured_bytes or 0 for status in models if holds_memory(status)),
-        "levels_gb": _levels(desk.settings.residency),
+        "levels_gb": _levels(services.settings.residency),
         "models": [
             {
                 "id": status.id,

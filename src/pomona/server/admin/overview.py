@@ -10,9 +10,9 @@ from starlette.requests import Request
 
 import pomona
 from pomona.core.status import EngineReport, GuardLevel, ModelStatus
-from pomona.server.admin.desk import Desk, in_gb, memory_of
 from pomona.server.admin.memory import memory_document
 from pomona.server.admin.probes import engine_documents, find_problems
+from pomona.server.admin.services import AdminServices, in_gb, memory_of
 from pomona.server.bodies import WireBody
 from pomona.server.describing import described
 from pomona.server.drain import Drain
@@ -50,7 +50,7 @@ class StatusDocument(WireBody):
     memory: dict[str, Any]
 
 
-def overview_routes(desk: Desk) -> APIRouter:
+def overview_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["monitoring"])
     started = time.monotonic()
@@ -59,13 +59,13 @@ def overview_routes(desk: Desk) -> APIRouter:
         "/admin/health", summary="Always 200: healthy or degraded, with the reasons", openapi_extra=described(answer=HealthDocument)
     )
     async def show_health() -> dict[str, object]:
-        return _health(desk)
+        return _health(services)
 
     @routes.get(
         "/admin/status", summary="Engines, models, memory and problems, in one document", openapi_extra=described(answer=StatusDocument)
     )
     async def show_status(request: Request) -> dict[str, object]:
-        return {"uptime_seconds": round(time.monotonic() - started, 3), **_status(desk, request)}
+        return {"uptime_seconds": round(time.monotonic() - started, 3), **_status(services, request)}
 
     del show_health, show_status
     return routes
@@ -94,13 +94,13 @@ def plain_status_routes(backend: Backend, drain: Drain, hang_seconds: float) -> 
     return routes
 
 
-def _health(desk: Desk) -> dict[str, object]:
-    reports, statuses = desk.backend.status.status(), desk.statuses()
-    problems = find_problems(reports, desk.settings.fleet.hang_seconds)
+def _health(services: AdminServices) -> dict[str, object]:
+    reports, statuses = services.backend.status.status(), services.statuses()
+    problems = find_problems(reports, services.settings.fleet.hang_seconds)
     return {
         "status": "degraded" if problems else "healthy",
         "worker_status": _worker(reports, problems),
-        "memory_status": desk.management.residents.memory().guard,
+        "memory_status": services.management.residents.memory().guard,
         "version": pomona.__version__,
         "models_count": len(statuses),
         "loaded_count": sum(status.state == "ready" for status in statuses),
@@ -108,21 +108,21 @@ def _health(desk: Desk) -> dict[str, object]:
     }
 
 
-def _status(desk: Desk, request: Request) -> dict[str, object]:
-    reports, statuses = desk.backend.status.status(), desk.statuses()
-    problems = find_problems(reports, desk.settings.fleet.hang_seconds)
+def _status(services: AdminServices, request: Request) -> dict[str, object]:
+    reports, statuses = services.backend.status.status(), services.statuses()
+    problems = find_problems(reports, services.settings.fleet.hang_seconds)
     return {
-        "status": "draining" if desk.drain.begun else "running",
+        "status": "draining" if services.drain.begun else "running",
         "version": pomona.__version__,
-        "draining": desk.drain.begun,
-        "ports": {"main": desk.settings.server.port, "admin": request.url.port or desk.settings.server.admin_port},
+        "draining": services.drain.begun,
+        "ports": {"main": services.settings.server.port, "admin": request.url.port or services.settings.server.admin_port},
         "problems": problems,
         "engines": engine_documents(reports),
         "model": _current(statuses),
-        "models": _models(desk, statuses),
+        "models": _models(services, statuses),
         "worker": {"healthy": not problems, "status": _worker(reports, problems)},
-        "config": _config(desk, statuses),
-        "memory": memory_document(desk),
+        "config": _config(services, statuses),
+        "memory": memory_document(services),
     }
 
 
@@ -134,7 +134,7 @@ def _current(statuses: Sequence[ModelStatus]) -> dict[str, object]:
     return {"loaded": True, "name": last.id, "memory_gb": in_gb(memory_of(last))}
 
 
-def _models(desk: Desk, statuses: Sequence[ModelStatus]) -> list[dict[str, object]]:
+def _models(services: AdminServices, statuses: Sequence[ModelStatus]) -> list[dict[str, object]]:
     states = {name: status for status in statuses for name in (status.id, *status.aliases)}
     return [
         {
@@ -148,16 +148,16 @@ def _models(desk: Desk, statuses: Sequence[ModelStatus]) -> list[dict[str, objec
             "state": states[card.id].state if card.id in states else None,
             "pinned": states[card.id].pinned if card.id in states else None,
         }
-        for card in desk.backend.directory.models()
+        for card in services.backend.directory.models()
     ]
 
 
-def _config(desk: Desk, statuses: Sequence[ModelStatus]) -> dict[str, object]:
+def _config(services: AdminServices, statuses: Sequence[ModelStatus]) -> dict[str, object]:
     idle = [status.keep_alive_seconds for status in statuses if status.keep_alive_seconds is not None]
     return {
         "machine_type": f"{platform.system()} {platform.machine()}",
-        "total_ram_gb": in_gb(desk.management.residents.memory().total),
-        "idle_timeout_seconds": max(idle) if idle else desk.settings.residency.keep_alive_seconds,
+        "total_ram_gb": in_gb(services.management.residents.memory().total),
+        "idle_timeout_seconds": max(idle) if idle else services.settings.residency.keep_alive_seconds,
     }
 
 

@@ -14,6 +14,7 @@ from pomona.core.errors import Overloaded
 from pomona.core.events import ErrorOccurred, ModelUnloaded, RuntimeStatus
 from pomona.core.settings import EngineSettings, ModelOverrides, ResidencySettings, Settings
 from pomona.core.status import EngineCounters, EngineReport, GuardLevel, ModelFacts
+from pomona.fleet.residency.maintenance import SHRINK_SECONDS, Maintenance
 from pomona.fleet.residency.memory.guard import GIB, LEVELS, SLACK, MemoryGuard
 from pomona.fleet.residency.memory.measuring import MeasureBook, measure_engine
 from pomona.fleet.residency.memory.planning import PROCESS_BYTES, Measured, Needs, estimate, kv_token_bytes
@@ -21,7 +22,6 @@ from pomona.fleet.residency.memory.scales import Scales
 from pomona.fleet.residency.overriding import idle_seconds, keep_alive_of, overrides_of, settings_for
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
-from pomona.fleet.residency.warden import SHRINK_SECONDS, Warden
 from pomona.models.device import Memory, memory
 from pomona.models.probe import budget_of, probe_of
 from pomona.models.references import ResolvedModel, bundled_folder
@@ -127,14 +127,14 @@ async def test_what_each_level_does() -> None:
     street, meter = Street({"a": 2, "b": 2, "c": 2, "d": 2}, pinned=frozenset({"b"})), Meter()
     async with street.pool() as pool:
         watched = guard(meter)
-        warden = Warden(pool, watched, street.means)
-        warden.look()
+        maintenance = Maintenance(pool, watched, street.means)
+        maintenance.look()
         for name in "ab":
             street.time += 1
             await use(street, pool, name)
 
         meter.free = 2.5  # caution: somebody has to go before somebody comes
-        warden.look()
+        maintenance.look()
         await use(street, pool, "c")
         assert set(street.alive) == {"b", "c"}
         assert [street.alive[name].shrunk for name in "bc"] == [0, 0]
@@ -142,24 +142,24 @@ async def test_what_each_level_does() -> None:
         meter.free = 1.5  # warning: engines shrink, now and every so often
         for seconds in (0, 1, SHRINK_SECONDS):
             street.time += seconds
-            warden.look()
+            maintenance.look()
         assert [street.alive[name].shrunk for name in "bc"] == [2, 2]
 
         async with street.using(pool, "c"):
             meter.free = 0.8  # critical: what is idle and not pinned goes
-            warden.look()
+            maintenance.look()
             await settle()
             assert set(street.alive) == {"b", "c"}
-        warden.look()
+        maintenance.look()
         await settle()
         assert set(street.alive) == {"b"}
 
         meter.free = 0.2
-        warden.look()
+        maintenance.look()
         with pytest.raises(Overloaded):
             await watched.admit("high")
         meter.free = 9.0
-        warden.look()
+        maintenance.look()
         await use(street, pool, "d")
         assert set(street.alive) == {"b", "d"}
     assert [event.reason for event in street.events if isinstance(event, ModelUnloaded)][:2] == ["evicted", "guard"]
@@ -171,15 +171,15 @@ async def test_what_each_level_does() -> None:
 async def test_a_model_waits_while_memory_is_short_and_comes_when_it_is_not() -> None:
     street, meter = Street({"a": 2, "b": 2}, pinned=frozenset({"a"})), Meter()
     async with street.pool() as pool:
-        warden = Warden(pool, guard(meter), street.means)
+        maintenance = Maintenance(pool, guard(meter), street.means)
         await use(street, pool, "a")
         meter.free = 2.5
-        warden.look()
+        maintenance.look()
         asking = asyncio.ensure_future(use(street, pool, "b"))
         await settle()
         assert set(street.alive) == {"a"}
         meter.free = 9.0
-        warden.look()
+        maintenance.look()
         await asking
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from pomona.fleet.residency.maintenance import Maintenance
 from pomona.fleet.residency.memory.guard import GIB, MemoryGuard
 from pomona.fleet.residency.memory.planning import PROCESS_BYTES
-from pomona.fleet.residency.warden import Warden
 from pomona.models.device import Memory
 from tests.unit.fleet.residency.street import Street, settle
 
@@ -19,11 +19,11 @@ def guard(free: list[float]) -> MemoryGuard:
 async def test_it_goes_while_memory_is_short() -> None:
     street, free = Street({}, budget=PROCESS_BYTES), [9.0]
     async with street.pool() as pool:
-        warden = Warden(pool, guard(free), street.means)
+        maintenance = Maintenance(pool, guard(free), street.means)
         seen: list[bool] = []
         for gib in (9.0, 2.9, 3.1, 9.0):
             free.append(gib)
-            warden.look()
+            maintenance.look()
             seen.append(street.spare.has_spare)
     assert seen == [True, False, False, True]
 
@@ -32,21 +32,21 @@ async def test_it_goes_while_memory_is_short() -> None:
 async def test_it_counts_in_the_budget_and_goes_when_models_need_it(beside: int, kept: bool) -> None:
     street = Street({"a": 1000}, budget=1000 + beside)
     async with street.pool() as pool:
-        warden = Warden(pool, guard([9.0]), street.means)
-        warden.look()
+        maintenance = Maintenance(pool, guard([9.0]), street.means)
+        maintenance.look()
         assert street.spare.has_spare
         async with street.using(pool, "a"):  # a spare is in nobody's way: the model comes into it
-            warden.look()
+            maintenance.look()
         assert street.spare.has_spare == kept
 
 
 async def test_none_is_started_while_a_model_loads_and_one_as_soon_as_it_is_there() -> None:
     street = Street({"a": 1}, budget=PROCESS_BYTES + 1, prompt=False)
     async with street.pool() as pool:
-        warden = Warden(pool, guard([9.0]), street.means)
+        maintenance = Maintenance(pool, guard([9.0]), street.means)
         loading = asyncio.ensure_future(pool.load("a"))
         await settle()
-        async with warden.on_duty():
+        async with maintenance.on_duty():
             await settle()
             assert not street.spare.has_spare
             street.finish_load("a")

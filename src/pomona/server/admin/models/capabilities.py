@@ -12,8 +12,8 @@ from fastapi import APIRouter, Query
 from pomona.core.errors import PomonaError
 from pomona.core.settings import ModelsSettings
 from pomona.core.status import ModelStatus
-from pomona.server.admin.desk import Desk
 from pomona.server.admin.models.wire import CapabilitiesAnswer
+from pomona.server.admin.services import AdminServices
 from pomona.server.describing import described
 from pomona.text.reasoning.marks import FAMILIES
 from pomona.text.reasoning.options import BUDGET, EFFORT, SWITCHES
@@ -33,7 +33,7 @@ class Talk:
     problem: str | None = None
 
 
-def capability_routes(desk: Desk) -> APIRouter:
+def capability_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["models"])
 
@@ -41,9 +41,9 @@ def capability_routes(desk: Desk) -> APIRouter:
     async def show_capabilities(
         model: Annotated[str | None, Query(min_length=1, description="Only this one, by any of its names.")] = None,
     ) -> dict[str, object]:
-        statuses = [desk.find(model)] if model else desk.statuses()
-        contexts = {card.id: card.max_context for card in desk.backend.directory.models()}
-        documents = await asyncio.to_thread(lambda: [_document(each, contexts.get(each.id), desk.settings.models) for each in statuses])
+        statuses = [services.find(model)] if model else services.statuses()
+        contexts = {card.id: card.max_context for card in services.backend.directory.models()}
+        documents = await asyncio.to_thread(lambda: [_document(each, contexts.get(each.id), services.settings.models) for each in statuses])
         first = documents[0] if documents else None
         return {
             "model": first["model"] if first else None,

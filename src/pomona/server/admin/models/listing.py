@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from pomona.core.hub import RegisteredModel
 from pomona.core.status import MemoryPlan, ModelStatus, Task
-from pomona.server.admin.desk import Desk, in_gb, memory_of
 from pomona.server.admin.models.wire import ModelDocument, ModelPage, Source
+from pomona.server.admin.services import AdminServices, in_gb, memory_of
 from pomona.server.describing import described
 
 MOST_PER_PAGE = 1000
@@ -37,20 +37,20 @@ class Filters(BaseModel):
         )
 
 
-def listing_routes(desk: Desk) -> APIRouter:
+def listing_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["models"])
 
     @routes.get("/admin/models", summary="List and filter models", openapi_extra=described(answer=ModelPage))
     async def list_models(wish: Annotated[Filters, Query()]) -> dict[str, object]:
-        found = [status for status in desk.statuses() if wish.fits(status)]
+        found = [status for status in services.statuses() if wish.fits(status)]
         shown = found[(wish.page - 1) * wish.page_size : wish.page * wish.page_size]
         return {
             "total_models": len(found),
             "loaded_models": sum(status.state == "ready" for status in found),
             "page": wish.page,
             "page_size": wish.page_size,
-            "models": {status.id: model_document(desk, status) for status in shown},
+            "models": {status.id: model_document(services, status) for status in shown},
         }
 
     @routes.get("/admin/models/{name:path}", summary="Show one model", openapi_extra=described(answer=ModelDocument))
@@ -58,16 +58,16 @@ def listing_routes(desk: Desk) -> APIRouter:
         "/admin/models/{name:path}/status", summary="Show one model", openapi_extra=described(answer=ModelDocument)
     )  # nearest: tried first
     async def show_model(name: str) -> dict[str, object]:
-        return model_document(desk, desk.find(name))
+        return model_document(services, services.find(name))
 
     del list_models, show_model
     return routes
 
 
-def model_document(desk: Desk, status: ModelStatus) -> dict[str, object]:
+def model_document(services: AdminServices, status: ModelStatus) -> dict[str, object]:
     """A model as a `ModelDocument`."""
-    contexts = {card.id: card.max_context for card in desk.backend.directory.models()}
-    entry = _entries(desk).get(status.id)
+    contexts = {card.id: card.max_context for card in services.backend.directory.models()}
+    entry = _entries(services).get(status.id)
     is_adapter = status.source == "adapter"
     return {
         "id": status.id,
@@ -111,6 +111,6 @@ def _plan(plan: MemoryPlan) -> dict[str, int]:
     return {"weights": plan.weights, "kv": plan.kv, "activations": plan.activations, "process": plan.process, "total": plan.total}
 
 
-def _entries(desk: Desk) -> Mapping[str, RegisteredModel]:
-    hub = desk.management.hub
+def _entries(services: AdminServices) -> Mapping[str, RegisteredModel]:
+    hub = services.management.hub
     return {entry.name: entry for entry in hub.registry.entries()} if hub else {}

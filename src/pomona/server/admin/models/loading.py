@@ -11,7 +11,6 @@ from pomona.core.errors import Cancelled, Conflict, InvalidRequest, PomonaError
 from pomona.core.ports import Residency
 from pomona.core.status import ModelStatus, UnloadReport
 from pomona.core.telemetry import get_logger
-from pomona.server.admin.desk import Desk, in_gb, memory_of
 from pomona.server.admin.models.listing import model_document
 from pomona.server.admin.models.wire import (
     LoadAnswer,
@@ -23,6 +22,7 @@ from pomona.server.admin.models.wire import (
     UnloadAnswer,
     UnloadBody,
 )
+from pomona.server.admin.services import AdminServices, in_gb, memory_of
 from pomona.server.bodies import keep_alive_seconds, read_optional_body
 from pomona.server.describing import answering_later, described, without_need
 
@@ -31,22 +31,22 @@ _CANNOT_LOAD = (409, 502, 507)
 _WHICH = "GET /admin/models?state=loaded lists those that are."
 
 
-def loading_routes(desk: Desk) -> APIRouter:
+def loading_routes(services: AdminServices) -> APIRouter:
     """The routes of this resource."""
     routes = APIRouter(tags=["models"])
-    _add_loading(routes, desk, Loads(desk.management.residency, desk))
-    _add_unloading(routes, desk)
-    _add_pinning(routes, desk)
+    _add_loading(routes, services, Loads(services.management.residency, services))
+    _add_unloading(routes, services)
+    _add_pinning(routes, services)
     return routes
 
 
 class Loads:
     """Loads that go on whether or not their clients stay; the end of the server ends them."""
 
-    def __init__(self, residency: Residency, desk: Desk) -> None:
+    def __init__(self, residency: Residency, services: AdminServices) -> None:
         self._residency = residency
         self._running: set[asyncio.Task[ModelStatus]] = set()
-        desk.drain.when_begun(self._cancel)
+        services.drain.when_begun(self._cancel)
 
     def start(self, name: str, *, keep_alive_seconds: float | None, pin: bool) -> asyncio.Task[ModelStatus]:
         """Begin to load `name`, and pin it if that goes well."""
@@ -79,7 +79,7 @@ class Loads:
             task.cancel()
 
 
-def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
+def _add_loading(routes: APIRouter, services: AdminServices, loads: Loads) -> None:
     operation = answering_later(without_need(described(body=LoadBody, answer=LoadAnswer, errors=_CANNOT_LOAD)))
 
     @routes.post("/admin/models/{name:path}/load", summary="Load a model", openapi_extra=operation)
@@ -88,11 +88,11 @@ def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
         request: Request, name: str, wait: Annotated[bool, Query(description="false: answer 202 at once and load on.")] = True
     ) -> JSONResponse:
         body = await read_optional_body(request, LoadBody)
-        keep_alive, status = keep_alive_seconds(body.keep_alive), desk.find(name)
+        keep_alive, status = keep_alive_seconds(body.keep_alive), services.find(name)
         task = loads.start(status.id, keep_alive_seconds=keep_alive, pin=body.pin)
         if wait or (status.state == "ready" and not body.pin):
-            return JSONResponse(_load_document(desk, await loads.finish(task)))
-        return JSONResponse(_load_document(desk, status, done=False), status_code=202)
+            return JSONResponse(_load_document(services, await loads.finish(task)))
+        return JSONResponse(_load_document(services, status, done=False), status_code=202)
 
     @routes.post(
         "/admin/load",
@@ -100,7 +100,7 @@ def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
         openapi_extra=described(answer=LoadedAnswer, errors=_CANNOT_LOAD),
     )
     async def load_by_path(model_path: Annotated[str, Query(min_length=1, description="Any name of the model.")]) -> dict[str, object]:
-        task = loads.start(desk.find(model_path).id, keep_alive_seconds=None, pin=False)
+        task = loads.start(services.find(model_path).id, keep_alive_seconds=None, pin=False)
         status = await loads.finish(task)
         return {
             "status": "success",
@@ -112,8 +112,8 @@ def _add_loading(routes: APIRouter, desk: Desk, loads: Loads) -> None:
     del load_model, load_by_path
 
 
-def _add_unloading(routes: APIRouter, desk: Desk) -> None:
-    residency = desk.management.residency
+def _add_unloading(routes: APIRouter, services: AdminServices) -> None:
+    residency = services.management.residency
     operation = without_need(described(body=UnloadBody, answer=UnloadAnswer, errors=(409,)))
 
     @routes.post("/admin/models/{name:path}/unload", summary="Unload a model", openapi_extra=operation)
@@ -121,7 +121,7 @@ def _add_unloading(routes: APIRouter, desk: Desk) -> None:
         request: Request, name: str, force: Annotated[bool, Query(description="As in the body.")] = False
     ) -> dict[str, object]:
         body = await read_optional_body(request, UnloadBody)
-        report = await residency.unload(desk.find(name).id, force=force or body.force)
+        report = await residency.unload(services.find(name).id, force=force or body.force)
         return {
             "status": "unloaded",
             "model": report.id,
@@ -140,8 +140,10 @@ def _add_unloading(routes: APIRouter, desk: Desk) -> None:
         force: Annotated[bool, Query(description="End their answers rather than wait for them.")] = False,
     ) -> dict[str, object]:
         if model_path is None:
-            return _unload_document([report for status in desk.loaded() if (report := await _unload(residency, status.id, force=force))])
-        report = await _unload(residency, desk.find(model_path).id, force=force)
+            return _unload_document(
+                [report for status in services.loaded() if (report := await _unload(residency, status.id, force=force))]
+            )
+        report = await _unload(residency, services.find(model_path).id, force=force)
         if report is None:
             raise InvalidRequest(f"{model_path!r} is not loaded. {_WHICH}", param="model_path")
         return _unload_document([report])
@@ -149,18 +151,18 @@ def _add_unloading(routes: APIRouter, desk: Desk) -> None:
     del unload_model, unload_all
 
 
-def _add_pinning(routes: APIRouter, desk: Desk) -> None:
-    residency = desk.management.residency
+def _add_pinning(routes: APIRouter, services: AdminServices) -> None:
+    residency = services.management.residency
     operation = without_need(described(body=PinBody, answer=ModelDocument, errors=(409,)))
 
     @routes.post("/admin/models/{name:path}/pin", summary="Keep a model in memory", openapi_extra=operation)
     async def pin_model(request: Request, name: str) -> dict[str, object]:
         body = await read_optional_body(request, PinBody)
-        return model_document(desk, await residency.pin(desk.find(name).id, pinned=body.pinned))
+        return model_document(services, await residency.pin(services.find(name).id, pinned=body.pinned))
 
     @routes.delete("/admin/models/{name:path}/pin", summary="Let go of a model", openapi_extra=described(answer=ModelDocument))
     async def unpin_model(name: str) -> dict[str, object]:
-        return model_document(desk, await residency.pin(desk.find(name).id, pinned=False))
+        return model_document(services, await residency.pin(services.find(name).id, pinned=False))
 
     del pin_model, unpin_model
 
@@ -173,14 +175,14 @@ async def _unload(residency: Residency, name: str, *, force: bool) -> UnloadRepo
         return None
 
 
-def _load_document(desk: Desk, status: ModelStatus, *, done: bool = True) -> dict[str, object]:
+def _load_document(services: AdminServices, status: ModelStatus, *, done: bool = True) -> dict[str, object]:
     return {
         "status": "loaded" if done else "loading",
         "model": status.id,
         "model_name": status.id,
         "memory_gb": in_gb(memory_of(status)),
         "load_time": status.load_seconds,
-        "details": model_document(desk, status),
+        "details": model_document(services, status),
     }
 
 

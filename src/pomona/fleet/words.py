@@ -23,7 +23,7 @@ KEPT = 8
 Key = tuple[Path, Path | None, int]
 
 
-class WordsShelf:
+class WordsCache:
     """One event loop; files are read in `pool`. Without `pictures` no model takes any."""
 
     def __init__(self, pool: Executor, kept: int = KEPT, pictures: Pictures | None = None) -> None:

@@ -10,7 +10,7 @@ RememberPin = Callable[[str, bool], None]
 """(model, pinned) -> kept for the next start."""
 
 
-class Steward:
+class Lifecycle:
     """The Residency of a pool, and what its engines keep."""
 
     def __init__(self, pool: ResidentPool, reports: Reports, remember_pin: RememberPin) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelsSettings
-from pomona.fleet.shelf import WordsShelf
+from pomona.fleet.words import WordsCache
 from pomona.models.references import ResolvedModel
 from tests.golden.cases import REPOSITORY
 
@@ -21,15 +21,15 @@ async def test_words_are_read_once_until_a_file_comes(tmp_path: Path) -> None:
     shutil.copytree(STORIES, folder)
     model = ResolvedModel(id="stories", path=folder, kind="folder", reference="stories")
     with ThreadPoolExecutor(1) as pool:
-        shelf = WordsShelf(pool)
-        first, second = await asyncio.gather(*(shelf.words(model, ModelsSettings()) for _ in range(2)))
+        words_cache = WordsCache(pool)
+        first, second = await asyncio.gather(*(words_cache.words(model, ModelsSettings()) for _ in range(2)))
         assert first is second
         assert first.template is None
 
         (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
 
-        changed = await shelf.words(model, ModelsSettings())
+        changed = await words_cache.words(model, ModelsSettings())
         assert changed.template is not None
         (folder / "tokenizer.json").write_text("{")
         with pytest.raises(ModelUnusable):
-            await shelf.words(model, ModelsSettings())
+            await words_cache.words(model, ModelsSettings())

@@ -15,7 +15,7 @@ SHOWN_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AdminServices:
     """The ports and what the admin resources share."""
 
     backend: Backend

@@ -19,7 +19,7 @@ SHRINK_SECONDS = 10.0
 log = get_logger(__name__)
 
 
-class Warden:
+class Maintenance:
     """What each level of the guard means: caution: nobody comes before somebody goes; warning: engines shrink, too, and requests of low
     priority wait; critical: idle models go as well; emergency: and nobody is let in.
     """
