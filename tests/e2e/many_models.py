@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,13 +71,14 @@ class Watcher:
 
     def _watch(self, done: threading.Event) -> None:
         read_at = 0.0
-        while not done.wait(0.03):
-            engines = self.engines()
-            self.seen.update(engines)
-            self.most = max(self.most, len(engines))
-            if time.monotonic() > read_at + 1:
-                read_at = time.monotonic()
-                self.bytes.append(self.server.process.memory_info().rss)
+        with suppress(psutil.NoSuchProcess):  # a test may end the server while it is watched
+            while not done.wait(0.03):
+                engines = self.engines()
+                self.seen.update(engines)
+                self.most = max(self.most, len(engines))
+                if time.monotonic() > read_at + 1:
+                    read_at = time.monotonic()
+                    self.bytes.append(self.server.process.memory_info().rss)
 
 
 @dataclass(slots=True)
