@@ -1,10 +1,6 @@
 """The file of API keys: changed by the command line, watched by running servers."""
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +9,7 @@ import msgspec
 from pomona.control.callers import Scope
 from pomona.control.keys import Key, KeyRing
 from pomona.core.errors import ConfigurationError
+from pomona.core.files.private import locked, write_private
 from pomona.core.telemetry import get_logger
 
 LOOK_SECONDS = 1.0
@@ -104,29 +101,3 @@ class WatchedKeys:
             log.error("keys_unreadable", problem=error.message)
         else:
             log.info("keys_changed", keys=len(self._ring.keys))
-
-
-@contextmanager
-def locked(path: Path) -> Generator[None]:
-    """Be the only process that changes `path`. The lock is a file beside it, which stays: removing it would let two in. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` in one step by a file that only its owner can read. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as half:
-            half.write(content)
-            half.flush()
-            os.fsync(half.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from pomona.control.key_file import locked, write_private
+from pomona.core.files.private import locked, write_private
 from pomona.core.records import RequestRecord
 from pomona.core.telemetry import get_logger
 

@@ -1,16 +1,13 @@
 """The file of registered models, aliases and pins: changed by the command line and by running servers, each at any time."""
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from pomona.core.errors import ConfigurationError
+from pomona.core.files.private import locked, write_private
 from pomona.core.hub import RegisteredModel
 
 Stamp = tuple[int, int, int]
@@ -52,9 +49,9 @@ class RegistryFile:
     def change(self, change: Callable[[Document], Document]) -> None:
         """Replace the content by `change` of it. Raises ConfigurationError, and what `change` raises: then nothing is changed."""
         try:
-            with _locked(self.path):
+            with locked(self.path):
                 changed = change(self.read())
-                _replace(self.path, msgspec.json.format(msgspec.json.encode(changed), indent=1) + b"\n")
+                write_private(self.path, msgspec.json.format(msgspec.json.encode(changed), indent=1) + b"\n")
         except OSError as error:
             raise ConfigurationError(f"The file {str(self.path)!r} cannot be written: {error.strerror or error}.") from None
 
@@ -65,28 +62,3 @@ class RegistryFile:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """The lock is a file beside it, which stays: removing it would let two in."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as half:
-            half.write(content)
-            half.flush()
-            os.fsync(half.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
