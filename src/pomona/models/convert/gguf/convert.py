@@ -41,12 +41,13 @@ def _write(file: GgufFile, config: Config, target: Path, progress: Progress) -> 
     with new_folder(target) as draft:
         write_tokenizer(file, draft)
         shards, packing, done = Shards(draft), dict[str, dict[str, Any]](), 0
+        dtype, total = model_dtype(file), file.nbytes
         for tensor in file.tensors():
-            arrays = convert_tensor(tensor, file, config, model_dtype(file))
+            arrays = convert_tensor(tensor, file, config, dtype)
             packing |= _packing(arrays)
             shards.add(arrays)
             done += tensor.data.nbytes
-            progress(done, file.nbytes, tensor.name)
+            progress(done, total, tensor.name)
         written = shards.close()
         write_json(draft / "config.json", config | _quantization(packing))
         inspect_folder(draft)
