@@ -178,6 +178,11 @@ class Prompt:
     reasoning_limit: ReasoningLimit | None = None
     prompt_logprobs: int | None = None
     priority: Priority = "normal"
+    caller: str = ""
+    """Who asks, as in `GenerateRequest`: rows of different callers share the engine evenly."""
+    answered_ids: tuple[int, ...] = ()
+    """The first tokens of the answer, where an engine that has ended made them: the row goes on behind them as if it had made them itself.
+    They count into `max_tokens` and are not handed out again."""
     adapter: str | None = None
     """Folder of the LoRA adapter to answer with; None: the model as it is. The engine loads it on first use."""
     pictures: tuple[PromptPicture, ...] = ()

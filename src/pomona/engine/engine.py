@@ -15,10 +15,10 @@ from pomona.core.errors import Overloaded, PomonaError
 from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
 from pomona.core.settings import EngineSettings
 from pomona.core.status import EngineCounters
-from pomona.engine import attention
 from pomona.engine.adapters.bank import AdapterBank
 from pomona.engine.adapters.queue import AdapterQueue
 from pomona.engine.admission import Bounds, check
+from pomona.engine.attention.attend import install
 from pomona.engine.binding import Binder, Failures, must_wait
 from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
@@ -26,7 +26,7 @@ from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.grammar.lexicon import read_lexicon
 from pomona.engine.probe import prove_batching
 from pomona.engine.runner import Pass, Runner
-from pomona.engine.scheduler import Scheduler
+from pomona.engine.scheduling.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
 from pomona.engine.speculation.costs import Costs
@@ -69,7 +69,7 @@ class Engine:
         grammars: GrammarCompiler | None = None,
         vision: Vision | None = None,
     ) -> None:
-        attention.install()
+        install()
         self.vocabulary = vocabulary
         self.budget_bytes = kv_budget(settings)
         self._settings = settings

@@ -74,6 +74,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
     reasoning_limit: ReasoningLimit | None = None
     prompt_logprobs: int | None = None
     priority: Priority = "normal"
+    caller: str = ""
+    answered_ids: list[int] = []
     adapter: str | None = None
     pictures: tuple[PromptPicture, ...] = ()
 
@@ -91,6 +93,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
             reasoning_limit=prompt.reasoning_limit,
             prompt_logprobs=prompt.prompt_logprobs,
             priority=prompt.priority,
+            caller=prompt.caller,
+            answered_ids=list(prompt.answered_ids),
             adapter=prompt.adapter,
             pictures=prompt.pictures,
             **sampling,
@@ -108,6 +112,8 @@ class Add(msgspec.Struct, tag=True, frozen=True, kw_only=True, omit_defaults=Tru
             reasoning_limit=self.reasoning_limit,
             prompt_logprobs=self.prompt_logprobs,
             priority=self.priority,
+            caller=self.caller,
+            answered_ids=tuple(self.answered_ids),
             adapter=self.adapter,
             pictures=self.pictures,
         )

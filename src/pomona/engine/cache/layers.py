@@ -207,7 +207,7 @@ class PagedLayer:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Write (rows, heads, tokens, dim) and return all visible keys and values in order.
 
-        The result is lazy: attention over pages (`attention.py`) recognises it and never computes it.
+        The result is lazy: attention over pages (`engine/attention`) recognises it and never computes it.
         """
         view = self.present
         self.key_pool.write(view, keys)
