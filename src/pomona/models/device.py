@@ -108,6 +108,19 @@ def use_device(choice: DeviceChoice) -> Device:
     return device
 
 
+def free_device_bytes() -> int:
+    """Memory that the device in use has free now."""
+    import mlx.core as mx
+
+    free = psutil.virtual_memory().available
+    if mx.default_device() == mx.cpu:
+        return free
+    info = mx.device_info()
+    if "free_memory" in info:  # CUDA: a memory of its own
+        return int(info["free_memory"])
+    return min(free, int(info.get("max_recommended_working_set_size", free)) - mx.get_active_memory())  # Metal: shared with the system
+
+
 def _present() -> list[DeviceKind]:
     """Devices that work here, best first."""
     import mlx.core as mx

@@ -13,9 +13,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
+from pomona.core.settings import ModelsSettings
 from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
 from pomona.models.cpu.rotary import share_rotary_tables
-from pomona.models.device import Device
+from pomona.models.device import Device, free_device_bytes
+from pomona.models.products.choosing import choose_products
 from pomona.models.references import ResolvedModel
 from pomona.models.validation import FolderFacts, inspect_folder
 from pomona.models.vision.language import language_classes, language_settings
@@ -25,6 +27,7 @@ from pomona.models.vision.names import is_vision_config
 # mlx-lm and mlx.utils have no complete types.
 _load_model = cast("Callable[..., tuple[nn.Module, Mapping[str, object]]]", importlib.import_module("mlx_lm.utils").load_model)
 FALLBACK_CONTEXT = 8192
+DEFAULTS = ModelsSettings()
 BUILD_ERRORS = (
     ValueError,
     ArithmeticError,
@@ -63,21 +66,24 @@ class LoadedModel:
     vision: VisionPart | None = None
 
 
-def load(resolved: ResolvedModel, device: Device, *, dequantize_on_cpu: bool = True) -> LoadedModel:
+def load(resolved: ResolvedModel, device: Device, settings: ModelsSettings = DEFAULTS) -> LoadedModel:
     """Load the model into the memory of `device`, which `use_device` made the default one.
 
-    On CPUs the weights become float32, unless `dequantize_on_cpu` is off; elsewhere they stay as stored. Raises ModelUnusable.
+    On CPUs the weights become float32, unless `models.dequantize_on_cpu` is off; on GPUs `models.quantized_on_gpu` says what becomes of
+    quantised ones. Raises ModelUnusable.
     """
     facts = inspect_folder(resolved.path)
     module, config = build_module(facts)
     vision = _build_vision(facts, module)
     parts = [module, *([vision.module] if vision else [])]
-    if device.kind == "cpu" and dequantize_on_cpu:
+    if device.kind == "cpu" and settings.dequantize_on_cpu:
         for part in parts:
             expand_to_float32(part)
         share_rotary_tables(module)
     for part in parts:
         _materialise(part, facts)
+    if device.kind == "cuda" or (device.kind == "metal" and settings.quantized_on_gpu == "expanded"):
+        choose_products(module, settings.quantized_on_gpu, int(settings.expanded_share * free_device_bytes()))
     sizes = _bytes_by_type(parts)
     return LoadedModel(
         module=module,

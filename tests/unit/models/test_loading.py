@@ -24,7 +24,7 @@ def cpu() -> Device:
 
 
 def _load(reference: Path | str, device: Device, *, expand: bool = True) -> LoadedModel:
-    return load(resolve(str(reference), ModelsSettings()), device, dequantize_on_cpu=expand)
+    return load(resolve(str(reference), ModelsSettings()), device, ModelsSettings(dequantize_on_cpu=expand))
 
 
 def _logits(loaded: LoadedModel, ids: list[int]) -> "np.ndarray[Any, np.dtype[np.float32]]":

@@ -134,6 +134,14 @@ class ModelsSettings(Section):
     dequantize_on_cpu: bool = Field(
         default=True, description="On CPUs, expand weights to float32 when loading (MLX's CPU products of other types are scalar)."
     )
+    quantized_on_gpu: Literal["auto", "packed", "expanded"] = Field(
+        default="auto",
+        description="How quantised weights multiply on a GPU: packed as stored, expanded, or (auto, on CUDA) either by the number of rows, "
+        "as measured when the model is loaded.",
+    )
+    expanded_share: float = Field(
+        default=0.3, ge=0, le=0.9, description="Most of the GPU memory free after loading that expanded copies of weights may take."
+    )
     constrain_tool_calls: bool = Field(
         default=True,
         description="Calls that a model makes of its own accord are held to the tools' names and schemas. Required, named and strict "

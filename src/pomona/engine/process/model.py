@@ -47,7 +47,7 @@ def load_engine(launch: Launch) -> Loaded:
     from pomona.models.loading import load
 
     found = ResolvedModel(id=launch.model, path=launch.folder, kind="folder", reference=str(launch.folder))
-    model = load(found, device, dequantize_on_cpu=settings.dequantize_on_cpu)
+    model = load(found, device, settings)
     draft, doubts = _load_draft(launch, device)
     engine = build_engine(model, launch.engine, draft)
     ready = Ready(
@@ -78,5 +78,5 @@ def _load_draft(launch: Launch, device: "Device") -> "tuple[LoadedModel | None, 
     if not report.compatible:
         return None, [f"The draft model {launch.draft.name!r} is not used: {' '.join(report.errors)}"]
     found = ResolvedModel(id=launch.draft.name, path=launch.draft, kind="folder", reference=str(launch.draft))
-    draft = load(found, device, dequantize_on_cpu=launch.models.dequantize_on_cpu)
+    draft = load(found, device, launch.models)
     return draft, [f"Draft model: {text}" for text in (*report.warnings, *draft.warnings)]
