@@ -58,6 +58,15 @@ class EngineCounters:
     """Tokens that were guessed ahead."""
     accepted_tokens: int = 0
     """Guesses that were right."""
+    disk_files: int = 0
+    """Pages and states of this model that are on disk."""
+    disk_bytes: int = 0
+    """Their size."""
+    disk_blocks_read: int = 0
+    """Pages and states that came from disk."""
+    disk_bytes_read: int = 0
+    disk_blocks_written: int = 0
+    disk_bytes_written: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,8 @@ class Sequence:
     adapter: LoadedAdapter | None = None
     awaits_adapter: bool = False
     """There is no room for its adapter yet: nothing of it is computed."""
+    awaits_pages: bool = False
+    """Pages of its beginning are being read from disk: nothing of it is computed."""
     computed: int = 0
     pending: int = 0
     cached_tokens: int = 0

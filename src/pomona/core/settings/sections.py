@@ -51,6 +51,12 @@ class EngineSettings(Section):
     recurrent_snapshot_bytes: int = Field(
         default=2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes."
     )
+    disk_cache_bytes: int = Field(
+        default=2**32,
+        ge=0,
+        description="Disk space for the beginnings of prompts, of all models together, in bytes: they survive restarts. Never more than a "
+        "quarter of what is free there; 0: none.",
+    )
     speculation: Literal["auto", "lookup", "draft", "off"] = Field(
         default="auto",
         description="Guess tokens ahead and check them in one pass; the text does not change. lookup: always, from the row's own text; "

@@ -66,6 +66,21 @@ class PagePool:
         parts = tuple(mx.take(a, table, axis=1) for a in self.arrays)  # (heads, rows, blocks, page_tokens, width)
         return self._unpack(tuple(p.reshape(*p.shape[:2], -1, p.shape[-1]).swapaxes(0, 1) for p in parts))
 
+    def read(self, pages: ReadOnlySequence[int]) -> list[mx.array]:
+        """The content of `pages`, not computed yet, in the order of `arrays`: (pages, heads, page_tokens, width) each."""
+        if consecutive(pages):
+            return [a[:, pages[0] : pages[0] + len(pages)].swapaxes(0, 1) for a in self.arrays]
+        return [mx.take(a, mx.array(pages, dtype=mx.uint32), axis=1).swapaxes(0, 1) for a in self.arrays]
+
+    def put(self, pages: ReadOnlySequence[int], parts: ReadOnlySequence[mx.array]) -> None:
+        """Make `parts`, as `read` gives them, the content of `pages`, in place."""
+        for array, part in zip(self.arrays, parts, strict=True):
+            content = part.swapaxes(0, 1)
+            if consecutive(pages):
+                array[:, pages[0] : pages[0] + len(pages)] = content
+            else:
+                array[:, mx.array(pages, dtype=mx.uint32)] = content
+
     def _pack(self, values: mx.array) -> tuple[mx.array, ...]:
         if self.bits is None:
             return (values.astype(self.dtype),)

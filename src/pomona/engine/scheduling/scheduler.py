@@ -59,7 +59,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Some row could compute something now."""
-        return any(not row.paused and not row.awaits_adapter for row in self.rows())
+        return any(not (row.paused or row.awaits_adapter or row.awaits_pages) for row in self.rows())
 
     def schedule(self) -> Plan:
         """Choose the next step's work and reserve pages for it."""
@@ -92,7 +92,7 @@ class Scheduler:
         budget -= sum(prefilling)
         starts_left = max(2, self._token_budget // MIN_CHUNK) - len(prefilling)
         in_progress = self._blocks_in_progress()
-        startable = [row for row in self.waiting if not (row.paused or row.pending or row.awaits_adapter)]
+        startable = [row for row in self.waiting if not (row.paused or row.pending or row.awaits_adapter or row.awaits_pages)]
         for row in startable[:LOOK_AHEAD]:
             if budget <= 0 and starts_left <= 0:
                 return

@@ -39,6 +39,12 @@ class EngineGauges:
             (metrics.pictures_spared, lambda counters: counters.pictures_spared),
             (metrics.drafted_tokens, lambda counters: counters.drafted_tokens),
             (metrics.accepted_tokens, lambda counters: counters.accepted_tokens),
+            (metrics.disk_files, lambda counters: counters.disk_files),
+            (metrics.disk_bytes, lambda counters: counters.disk_bytes),
+            (metrics.disk_read, lambda counters: counters.disk_blocks_read),
+            (metrics.disk_bytes_read, lambda counters: counters.disk_bytes_read),
+            (metrics.disk_written, lambda counters: counters.disk_blocks_written),
+            (metrics.disk_bytes_written, lambda counters: counters.disk_bytes_written),
         ]
 
     def refresh(self, status: EngineStatus) -> None:
