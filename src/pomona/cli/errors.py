@@ -30,6 +30,7 @@ EXIT_CODES: Mapping[type[errors.PomonaError], int] = {
     errors.Overloaded: 75,
     errors.NotReady: 75,
     errors.EngineFailed: 69,
+    errors.Quarantined: 69,
     errors.HubFailed: 69,
     errors.DoesNotFit: 71,
     errors.NotFound: 66,

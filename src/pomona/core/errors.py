@@ -16,8 +16,10 @@ PomonaError
 ├── NotFound                no stored object of that id
 ├── Conflict                the request does not go with the state that something is in
 ├── Overloaded              no room now; try again
-│   └── RateLimited         this caller has used up what it may; try again
+│   ├── RateLimited         this caller has used up what it may; try again
+│   └── EngineSuspended     a model's engine died again and again; try again after a pause
 ├── EngineFailed            the engine process died or refused while answering
+├── Quarantined             this very request killed engines; it is refused for a while
 ├── NotReady                the model is still loading
 ├── TimedOut                the answer took longer than allowed
 └── Cancelled               the work was stopped on purpose
@@ -148,10 +150,22 @@ class RateLimited(Overloaded):
     code = "rate_limit_exceeded"
 
 
+class EngineSuspended(Overloaded):
+    """A model's engine died again and again, and is not started before a pause is over. `retry_after` is in seconds."""
+
+    code = "engine_suspended"
+
+
 class EngineFailed(PomonaError):
     """The engine process died, hung, or failed while it worked for this request."""
 
     code = "engine_failed"
+
+
+class Quarantined(PomonaError):
+    """The engine died twice in a row of this very request. Equal ones are refused for a while: sending it again does not help."""
+
+    code = "request_quarantined"
 
 
 class NotReady(PomonaError):

@@ -23,6 +23,7 @@ from pomona.core.errors import (
     NotReady,
     Overloaded,
     PomonaError,
+    Quarantined,
     TimedOut,
     UnsupportedField,
 )
@@ -264,6 +265,7 @@ _CODES: tuple[tuple[type[PomonaError], RuntimeCode], ...] = (
     (ModelUnusable, "ModelLoadError"),
     (ConfigurationError, "InvalidRequest"),
     (EngineFailed, "RuntimeError"),
+    (Quarantined, "GenerationError"),
     (HubFailed, "TransportError"),
     (TimedOut, "Timeout"),
     (Cancelled, "Cancelled"),

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pomona.core.generation import SamplingParams
 
+BreakerState = Literal["closed", "open", "half_open"]
+"""`open`: the engine died again and again, requests are refused for a while; `half_open`: one request after the other tries it."""
 EngineState = Literal["loading", "ready", "failed", "restarting"]
 Task = Literal["generate", "embed", "rerank"]
 """What a model does: writes text, makes vectors of texts, or scores documents against a query."""
@@ -99,6 +101,11 @@ class EngineReport:
     problem: str | None = None
     pid: int | None = None
     """Of its process, while there is one."""
+    breaker: BreakerState = "closed"
+    resumed: int = 0
+    """Answers that went on in a new process after theirs had died."""
+    patient_seconds: float = 0.0
+    """The engine has said that its present step may take long: its silence is no hang for so long from now."""
     required: bool = False
     """The server is not ready before this one is: it is to be there from the start, and has not been there yet."""
 
@@ -151,6 +158,7 @@ class ModelStatus:
     """Memory of its engine process at its largest, device memory included."""
     problem: str | None = None
     """Why it cannot be loaded, or could not be the last time."""
+    breaker: BreakerState = "closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,4 +44,4 @@ def _check_length(prompt: Prompt, bounds: Bounds) -> None:
 def _ids(prompt: Prompt) -> tuple[int, ...]:
     """All that are looked up in the logits."""
     forced = prompt.reasoning_limit.forced_ids if prompt.reasoning_limit else ()
-    return (*prompt.token_ids, *prompt.sampling.logit_bias, *prompt.sampling.logprob_token_ids, *forced)
+    return (*prompt.token_ids, *prompt.answered_ids, *prompt.sampling.logit_bias, *prompt.sampling.logprob_token_ids, *forced)

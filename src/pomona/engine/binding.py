@@ -40,7 +40,7 @@ class Binder:
         return len(self._compiling)
 
     def bind(self, row: Sequence) -> None:
-        """A new row: begin what its prompt asks for."""
+        """A new row: begin what its prompt asks for. Raises EngineFailed where what was answered before does not fit its grammar."""
         grammar = row.prompt.grammar
         if grammar is not None and self._compiler is not None and row.prompt.max_tokens:
             row.held = True
@@ -58,10 +58,8 @@ class Binder:
         failures: Failures = []
         for row in [row for row, future in self._compiling.items() if future.done()]:
             future = self._compiling.pop(row)
-            error = future.exception()
-            if error is None:
-                row.constraint, row.held = self._constraint(row, future.result().deep_copy()), False
-            else:
+            error = future.exception() or self._release(row, future.result())
+            if error is not None:
                 surprise = EngineFailed(f"The grammar could not be compiled: {type(error).__name__}: {error}")
                 failures.append((row, error if isinstance(error, PomonaError) else surprise))
         return failures
@@ -100,13 +98,25 @@ class Binder:
         asked = self._compiler is not None and any(row.constraint and row.constraint.grammar for row in rows)
         return (self._compiler.end_id if self._compiler and asked else 0) or self._vocabulary
 
+    def _release(self, row: Sequence, matcher: LLMatcher) -> PomonaError | None:
+        """The row may go on; else why it cannot."""
+        try:
+            row.constraint, row.held = self._constraint(row, matcher.deep_copy()), False
+        except PomonaError as error:
+            return error
+        return None
+
     def _constraint(self, row: Sequence, matcher: LLMatcher | None) -> Constraint | None:
         prompt = row.prompt
         grammar = GrammarPosition(prompt.grammar, matcher) if prompt.grammar and matcher else None
         limit = ThoughtLimit(prompt.reasoning_limit) if prompt.reasoning_limit else None
         if grammar is None and limit is None:
             return None
-        return Constraint(grammar, limit, tuple(stop for stop in prompt.stop_token_ids if 0 <= stop < self._vocabulary))
+        constraint = Constraint(grammar, limit, tuple(stop for stop in prompt.stop_token_ids if 0 <= stop < self._vocabulary))
+        for token in prompt.answered_ids:
+            if token not in prompt.stop_token_ids and not constraint.complete:
+                constraint.advance(token)
+        return constraint
 
 
 def constraints_ahead(row: Sequence) -> list[Constraint | None]:

@@ -5,6 +5,7 @@ started: while the caller handles them, a GPU is at work.
 """
 
 import secrets
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from pomona.engine.attention.attend import install
 from pomona.engine.binding import Binder, Failures, must_wait
 from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
+from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.grammar.lexicon import read_lexicon
 from pomona.engine.probe import prove_batching
@@ -85,6 +87,7 @@ class Engine:
         self.speculate(Speculator(settings))
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
+        self._resumed: dict[Sequence, None] = {}
         self._running: Pass | None = None
         self._arrivals = 0
         self._steps = 0
@@ -112,13 +115,19 @@ class Engine:
         if len(self._rows) >= self._settings.max_rows + self._settings.max_waiting:
             raise Overloaded(f"{self._settings.max_waiting} requests are waiting already. Try again later or raise engine.max_waiting.")
         pictures = accept(self._vision, prompt)
+        if prompt.answered_ids:  # the scores of the prompt came with the first token
+            prompt = replace(prompt, prompt_logprobs=None)
         self._arrivals += 1
         seed = prompt.sampling.seed if prompt.sampling.seed is not None else secrets.randbits(63)
-        row = Sequence(prompt=prompt, seed=seed, arrival=self._arrivals, tokens=list(prompt.token_ids), pictures=pictures)
+        row = Sequence(
+            prompt=prompt, seed=seed, arrival=self._arrivals, tokens=[*prompt.token_ids, *prompt.answered_ids], pictures=pictures
+        )
         self._adapter_queue.add(row)
         row.chunk_limit = max(self._settings.page_tokens, PASS_BYTES // (4 * self.vocabulary))
         self._binder.bind(row)
         self._rows[prompt.id] = row
+        if prompt.answered_ids:
+            self._resumed[row] = None
         if not prompt.max_tokens:
             self._only_scored[row] = None
         self._scheduler.add(row)
@@ -153,6 +162,7 @@ class Engine:
         made = self._fail(self._adapter_queue.advance())
         made += self._fail(self._binder.settle())
         made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
+        made += self._end_answered()
         if self._vision is not None:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         made += self._guess()
@@ -307,10 +317,10 @@ class Engine:
         row.pending -= 1
         if not row.pending:
             row.pending_token = None
-        first = not row.outputs
+        first = not row.made
         right = 0 if guesses is None else self._keep_right_guesses(row, chosen, guesses)
         try:
-            taken, reason = _append(row, chosen[: right + 1])
+            taken, reason = append(row, chosen[: right + 1])
         except PomonaError as error:
             return self._lost(row, error)
         if row.tables or not self._cache.groups:
@@ -338,13 +348,20 @@ class Engine:
     def _last(self, row: Sequence, reason: FinishReason) -> TokenStep:
         """The row ends without a further token."""
         self._end(row)
-        scores = () if row.outputs else tuple(row.scores)
+        scores = () if row.made else tuple(row.scores)
         return TokenStep(finish_reason=reason, cached_tokens=row.cached_tokens, prompt_logprobs=scores)
 
     def _end_scored(self) -> Steps:
         """Rows that only wanted their prompts scored, and are."""
         done = [row for row in self._only_scored if len(row.scores) == len(row.prompt.token_ids) - 1]
         return [(row.id, self._last(row, "length")) for row in done]
+
+    def _end_answered(self) -> Steps:
+        """Rows whose answers were complete when they came: the engine before this one ended just then."""
+        judged = {row: reason_of_end(row) for row in self._resumed if not row.held}
+        for row in judged:
+            del self._resumed[row]
+        return [(row.id, self._last(row, reason)) for row, reason in judged.items() if reason]
 
     def _fail(self, failures: Failures) -> Steps:
         return [self._lost(row, error) for row, error in failures]
@@ -357,29 +374,9 @@ class Engine:
         row.finished = True
         del self._rows[row.id]
         self._only_scored.pop(row, None)
+        self._resumed.pop(row, None)
         self._scheduler.remove(row)
         self._runner.forget(row)
         self.speculator.forget(row)
         self._binder.forget(row)
         self._adapter_queue.forget(row)
-
-
-def _append(row: Sequence, tokens: list[int]) -> tuple[list[int], FinishReason | None]:
-    """Add tokens up to the one that ends the row; those to hand out, which a stop token is not, and why it ends. Raises EngineFailed."""
-    for count, token in enumerate(tokens, 1):
-        row.tokens.append(token)
-        if token in row.prompt.stop_token_ids:
-            return tokens[: count - 1], "stop"
-        if _advance(row, token):
-            return tokens[:count], "stop"
-        if row.outputs >= row.prompt.max_tokens:
-            return tokens[:count], "length"
-    return tokens, None
-
-
-def _advance(row: Sequence, token: int) -> bool:
-    """The row's constraint sees a token; whether the answer is complete with it. Raises EngineFailed."""
-    if row.constraint is None:
-        return False
-    row.constraint.advance(token)
-    return row.constraint.complete

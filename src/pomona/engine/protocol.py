@@ -244,6 +244,19 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
     stats: EngineCounters
 
 
+class Busy(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: what begins now may take `seconds`, such as the first step of a shape whose kernels must be compiled. Until
+    then, or the next message, silence is no sign of a hang."""
+
+    seconds: float
+
+
+class Fallen(msgspec.Struct, tag=True, frozen=True):
+    """Engine -> gateway: the engine failed, and all its rows with it. The process exits."""
+
+    message: str
+
+
 class Refused(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway: a row cannot be accepted or was lost. `code` is that of a `core.errors` class."""
 
@@ -257,4 +270,4 @@ def _typed(pairs: list[tuple[float, list[tuple[int, float]]]]) -> tuple[TokenLog
 
 
 ToEngine = Add | Encode | Cancel | Pause | Resume | Shrink | Shutdown
-ToGateway = Loading | Ready | LoadFailed | Step | Encoded | Encoding | Heartbeat | Refused
+ToGateway = Loading | Ready | LoadFailed | Step | Encoded | Encoding | Heartbeat | Busy | Fallen | Refused

@@ -96,6 +96,11 @@ class Sequence:
         return len(self.tokens) - len(self.prompt.token_ids)
 
     @property
+    def made(self) -> int:
+        """Those of them that this engine generated."""
+        return self.outputs - len(self.prompt.answered_ids)
+
+    @property
     def prefill_left(self) -> int:
         """Tokens to compute before the last known one, which decoding takes as its input."""
         return len(self.tokens) - 1 - self.computed

@@ -78,12 +78,24 @@ class FleetSettings(Section):
 
     heartbeat_seconds: float = Field(default=1.0, gt=0, le=60, description="How often an idle engine proves that its device still works.")
     hang_seconds: float = Field(default=120.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
+    busy_seconds: float = Field(
+        default=180.0,
+        gt=1,
+        le=86400,
+        description="Longest silence of an engine that has said before that a step will take long, such as one that compiles kernels.",
+    )
     load_seconds: float = Field(default=900.0, gt=1, le=86400, description="Longest time that loading a model may take.")
     ready_wait_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="A request that finds the engine loading or restarting waits this long, then gets 503."
     )
     max_restarts: int = Field(
         default=5, ge=0, le=1000, description="Restarts in a row, without a finished request between, before giving up."
+    )
+    max_resumes: int = Field(
+        default=20, ge=0, le=1000, description="An answer goes on in the next engine this often when engines die under it; then it fails."
+    )
+    quarantine_seconds: float = Field(
+        default=600.0, ge=0, le=86400 * 30, description="A request that killed two engines in a row is refused this long; 0: not at all."
     )
     reader_high_water: int = Field(default=512, ge=8, le=100_000, description="Unread tokens after which a slow reader's row is paused.")
 

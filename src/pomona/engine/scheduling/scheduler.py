@@ -116,8 +116,8 @@ class Scheduler:
         ):
             self._cache.release(row)
             return False
-        if not row.outputs:
-            row.cached_tokens = row.computed
+        if not row.made:
+            row.cached_tokens = min(row.computed, len(row.prompt.token_ids))
         self.waiting.remove(row)
         insort(self.running, row, key=_order)
         return True
