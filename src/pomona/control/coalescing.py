@@ -93,7 +93,9 @@ class Coalescer:
         """A new answer, which others may join."""
         answer = RunningAnswer(self._inner.generate(request), self._budget)
         keeps = bool(request.session or origin.idempotency_key)
-        run = _Run(key=key, answer=answer, session=request.session, idempotency_key=origin.idempotency_key, keeps=keeps)
+        run = _Run(
+            key=key, request_id=request.id, answer=answer, session=request.session, idempotency_key=origin.idempotency_key, keeps=keeps
+        )
         self._open.setdefault(key, []).append(run)
         return run
 
@@ -147,7 +149,11 @@ class CoalescedGenerator:
 
     async def _read(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         key = self._key(request)
-        run = self._coalescer.find(key, request, self._origin) or self._coalescer.start(key, request, self._origin)
+        run = self._coalescer.find(key, request, self._origin)
+        if run is None:
+            run = self._coalescer.start(key, request, self._origin)
+        elif request.trace:
+            request.trace.join(run.request_id)
         run.keep_on()
         complete = False
         try:
@@ -167,6 +173,7 @@ class CoalescedGenerator:
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Run:
     key: bytes
+    request_id: str
     answer: RunningAnswer
     session: str
     idempotency_key: str
@@ -191,7 +198,7 @@ class _Run:
 
 def _content_key(request: GenerateRequest, origin: Origin) -> bytes:
     """The same for the same question of the same caller, whatever its id and its priority."""
-    content = (replace(request, id="", priority="normal"), origin.account, origin.index)
+    content = (replace(request, id="", priority="normal", trace=None), origin.account, origin.index)
     try:
         packed = msgspec.msgpack.encode(content, enc_hook=repr)
     except OverflowError:  # a JSON Schema may hold integers of more than 64 bits

@@ -10,6 +10,8 @@ from typing import Literal
 
 from pomona.core.errors import PomonaError
 from pomona.core.messages import Message, ToolDefinition
+from pomona.core.tracing.marks import AnswerTrace
+from pomona.core.tracing.times import RowTimes
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 """`tool_calls`: the model ended its answer in order to call tools. Engines know only the other three."""
@@ -118,6 +120,8 @@ class GenerateRequest:
     """How long the model is to stay loaded after this answer; 0: not at all, negative: for ever; None: as set for the model."""
     session: str = ""
     """What the client says its conversation is, such as `prompt_cache_key`: for cache diagnostics and retries."""
+    trace: AnswerTrace | None = field(default=None, compare=False, repr=False)
+    """Where those who work for the answer note what they do, and when."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +217,8 @@ class TokenStep:
     """Tokens that were guessed ahead for this step."""
     accepted_tokens: int = 0
     """Those among them that were right."""
+    times: RowTimes | None = field(default=None, compare=False)
+    """Where the row's time went: with its first token, now and then, and on its last step."""
     failure: PomonaError | None = None
     """Why the row was lost, in place of a finish reason. Only within the engine's process: readers of streams get it raised."""
 

@@ -34,6 +34,7 @@ from pomona.engine.sequence import Sequence
 from pomona.engine.speculation.costs import Costs
 from pomona.engine.speculation.draft_model import plan_draft
 from pomona.engine.speculation.speculator import Speculator
+from pomona.engine.timeline.timeline import Timeline
 from pomona.engine.vision.vision import Vision, accept, open_eyes
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Engine:
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
         self._binder = Binder(vocabulary, grammars)
         self.speculate(Speculator(settings))
+        self.timeline = Timeline()
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._resumed: dict[Sequence, None] = {}
@@ -131,6 +133,7 @@ class Engine:
         if not prompt.max_tokens:
             self._only_scored[row] = None
         self._scheduler.add(row)
+        self.timeline.add(row)
 
     def cancel(self, id: str) -> None:
         """Drop a row and free its pages at once; unknown ids are ignored."""
@@ -159,6 +162,7 @@ class Engine:
 
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
+        self.timeline.begin(idle=self._running is None)
         made = self._fail(self._adapter_queue.advance())
         made += self._fail(self._binder.settle())
         made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
@@ -167,6 +171,7 @@ class Engine:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         made += self._guess()
         plan = self._scheduler.schedule()
+        self.timeline.look(self._scheduler)
         for rows in self._runner.decode_groups(plan.decode):
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
             made += self._decode(going_on) if going_on else []
@@ -280,6 +285,7 @@ class Engine:
         if work is not None:
             rows = len(work.rows) if work.sampled else 0
             self.speculator.ended(rows=rows, lines=len(work.lines), waited=work.waited)
+            self.timeline.ended(work.rows, work.counts)
 
     def _collect(self, work: Pass | None) -> Steps:
         if work is None:
@@ -335,6 +341,7 @@ class Engine:
             prompt_logprobs=tuple(row.scores) if first else (),
             drafted_tokens=len(guesses or ()),
             accepted_tokens=right,
+            times=self.timeline.tell(row, last=reason is not None),
         )
 
     def _keep_right_guesses(self, row: Sequence, chosen: list[int], guesses: list[int]) -> int:
@@ -348,8 +355,8 @@ class Engine:
     def _last(self, row: Sequence, reason: FinishReason) -> TokenStep:
         """The row ends without a further token."""
         self._end(row)
-        scores = () if row.made else tuple(row.scores)
-        return TokenStep(finish_reason=reason, cached_tokens=row.cached_tokens, prompt_logprobs=scores)
+        scores, times = () if row.made else tuple(row.scores), self.timeline.tell(row, last=True)
+        return TokenStep(finish_reason=reason, cached_tokens=row.cached_tokens, prompt_logprobs=scores, times=times)
 
     def _end_scored(self) -> Steps:
         """Rows that only wanted their prompts scored, and are."""

@@ -20,6 +20,7 @@ from pomona.core.generation import (
 )
 from pomona.core.settings import EngineSettings, LoggingSettings, ModelsSettings, Section, VectorsSettings
 from pomona.core.status import EngineCounters, Task
+from pomona.core.tracing.times import RowTimes
 
 
 class Prepare(Section):
@@ -200,13 +201,14 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     prompt_logprobs: list[tuple[float, list[tuple[int, float]]]] = []
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    times: RowTimes | None = None
 
     @classmethod
     def of(cls, prompt_id: str, step: TokenStep) -> "Row":
         """One entry of what `Engine.step` returns, as it crosses the border."""
         logprobs, of_prompt = [[(each.logprob, list(each.top)) for each in given] for given in (step.logprobs, step.prompt_logprobs)]
         ids, drafted, accepted = list(step.token_ids), step.drafted_tokens, step.accepted_tokens
-        return cls(prompt_id, ids, step.finish_reason, step.cached_tokens, logprobs, of_prompt, drafted, accepted)
+        return cls(prompt_id, ids, step.finish_reason, step.cached_tokens, logprobs, of_prompt, drafted, accepted, step.times)
 
     def token_logprobs(self) -> tuple[TokenLogprobs, ...]:
         """`logprobs` as the types of `core.generation`."""

@@ -41,6 +41,8 @@ class Pass:
     rows: list[Sequence]
     guesses: list[list[int]] = field(default_factory=list[list[int]])
     """By row, in a pass that checks guesses: then each row has a line for its last token and one for each guess, not one alone."""
+    counts: list[int] = field(default_factory=list[int])
+    """By row, the prompt tokens that it computes; none, if it makes tokens."""
     waited: bool = False
     """It was built when the tokens of the pass before it had been read."""
     written: list[mx.array] = field(default_factory=list[mx.array])
@@ -153,12 +155,12 @@ class Runner:
             ids[line, :count] = row.tokens[row.computed : row.computed + count]
         logits, written = self._forward(rows, counts, mx.array(ids))
         if not scoring:
-            return Pass(rows, written=written)
+            return Pass(rows, counts=counts, written=written)
         start, end = starts[0], starts[0] + counts[0]
         rows[0].scored = max(rows[0].scored, end)
         following = mx.array(rows[0].tokens[start + 1 : end + 1])
         scores = score(logits[0].astype(mx.float32), following, rows[0].prompt.prompt_logprobs or 0)
-        return Pass(rows, written=written, scores=scores, scores_start=start)
+        return Pass(rows, counts=counts, written=written, scores=scores, scores_start=start)
 
     def logits(self, rows: list[Sequence]) -> mx.array:
         """(rows, vocabulary) after each row's last token, computed at once."""

@@ -9,6 +9,7 @@ from pomona.core.generation import Priority, Prompt, TokenLogprobs
 from pomona.engine.adapters.terms import LoadedAdapter
 from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
+from pomona.engine.timeline.watch import RowWatch
 from pomona.engine.vision.row import RowPictures
 
 HEAD_START: dict[Priority, int] = {"high": 256, "normal": 0, "low": -256}
@@ -64,6 +65,10 @@ class Sequence:
     """Those of its prompt."""
     chunk_limit: int | None = None
     """Most tokens of one pass while its prompt is scored."""
+    shares: bool = False
+    """It waits for a beginning that another row computes just now."""
+    watch: RowWatch = field(default_factory=RowWatch)
+    """Where its time goes."""
 
     @property
     def id(self) -> str:

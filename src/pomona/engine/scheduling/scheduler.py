@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pomona.core.tracing.times import Stage
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sequence import Sequence
 
@@ -38,6 +39,8 @@ class Scheduler:
         self.waiting: list[Sequence] = []  # in order, as `running` is
         self.running: list[Sequence] = []
         self.preemptions = 0
+        self.blocked: Stage = "turn"
+        """What waiting rows wait for as a rule: rows, pages, or their turn."""
 
     def add(self, row: Sequence) -> None:
         """Take a new row."""
@@ -92,17 +95,21 @@ class Scheduler:
         budget -= sum(prefilling)
         starts_left = max(2, self._token_budget // MIN_CHUNK) - len(prefilling)
         in_progress = self._blocks_in_progress()
+        self.blocked = "turn"
         startable = [row for row in self.waiting if not (row.paused or row.pending or row.awaits_adapter or row.awaits_pages)]
         for row in startable[:LOOK_AHEAD]:
             if budget <= 0 and starts_left <= 0:
                 return
             if len(self.running) >= self._max_rows and not self._put_back_a_paused_row():
+                self.blocked = "rows"
                 return
             blocks = self._cache.match(row)
-            if self._next_shared(row, blocks) in in_progress and not row.wants_scores:
+            row.shares = self._next_shared(row, blocks) in in_progress and not row.wants_scores
+            if row.shares:
                 continue  # another row is computing just this beginning: wait and share it
             while not self._start(row, blocks):
                 if not self._put_back_a_paused_row():
+                    self.blocked = "pages"
                     return
             budget -= max(1, row.prefill_left)
             starts_left -= 1

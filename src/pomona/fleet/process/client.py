@@ -35,6 +35,7 @@ from pomona.fleet.process.child import describe_exit
 from pomona.fleet.process.endpoint import Endpoint
 from pomona.fleet.process.link import Link
 from pomona.fleet.process.mailbox import Mailbox
+from pomona.fleet.process.naming import RowNames
 from pomona.fleet.process.starting import Start
 
 LAST_WORDS_SECONDS = 0.5
@@ -53,6 +54,7 @@ class EngineClient:
         self._mailboxes: dict[str, Mailbox] = {}
         self._encodings: dict[str, asyncio.Future[Encoded]] = {}
         self._row_ids = itertools.count()
+        self._names = RowNames()
         self._loaded: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[PomonaError] = asyncio.get_running_loop().create_future()
         """Why the engine is of no use any more."""
@@ -92,9 +94,10 @@ class EngineClient:
         """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row."""
         row_id = str(next(self._row_ids))  # not the prompt's: rows of a closed stream may still come when its id is used again
         mailbox = self._open(replace(prompt, id=row_id))
+        self._names.note(row_id, prompt.id)
         try:
             while True:
-                step = await mailbox.take()
+                step = self._names.in_words(await mailbox.take())
                 yield step
                 if step.finish_reason is not None:
                     return

@@ -74,4 +74,5 @@ def _merge(rows: list[Row]) -> TokenStep:
         prompt_logprobs=tuple(each for row in rows if row.prompt_logprobs for each in row.prompt_token_logprobs()),
         drafted_tokens=sum(row.drafted_tokens for row in rows),
         accepted_tokens=sum(row.accepted_tokens for row in rows),
+        times=next((row.times for row in reversed(rows) if row.times), None),
     )
