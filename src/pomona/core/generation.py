@@ -115,7 +115,9 @@ class GenerateRequest:
     """Score the prompt too, as `SamplingParams.logprobs` does the answer; `max_tokens` may then be 0."""
     priority: Priority = "normal"
     caller: str = ""
-    """Who asks: the id of an API key, empty where no key is needed. Limits and fairness go by it."""
+    """Who asks: the id of an API key, empty where no key is needed. Records and kept answers go by it."""
+    account: str = ""
+    """Who shares the engine evenly with others: the holder of a key, an address, a session of a program on this machine."""
     keep_alive_seconds: float | None = None
     """How long the model is to stay loaded after this answer; 0: not at all, negative: for ever; None: as set for the model."""
     session: str = ""
@@ -183,7 +185,7 @@ class Prompt:
     prompt_logprobs: int | None = None
     priority: Priority = "normal"
     caller: str = ""
-    """Who asks, as in `GenerateRequest`: rows of different callers share the engine evenly."""
+    """The `account` of the request: rows of different callers share the engine evenly."""
     answered_ids: tuple[int, ...] = ()
     """The first tokens of the answer, where an engine that has ended made them: the row goes on behind them as if it had made them itself.
     They count into `max_tokens` and are not handed out again."""

@@ -60,8 +60,19 @@ class Metrics:
         self.disk_written = gauge("engine_disk_cache_written", "KV pages and states that the present engine process wrote.", ("model",))
         self.disk_bytes_written = gauge("engine_disk_cache_bytes_written", "Bytes that the present engine process wrote there.", ("model",))
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
+        self._declare_scheduling()
         self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
         self._declare_residency()
+
+    def _declare_scheduling(self) -> None:
+        """What the engine's scheduler decides, and what became of the targets."""
+        gauge, model, classes = self._gauge, ("model",), ("model", "priority")
+        self.parked = gauge("engine_parked_rows", "Rows that wait, pages in hand, so that others keep their targets.", model)
+        self.parkings = gauge("engine_parkings", "Times that the present engine process parked a row.", model)
+        self.held_back = gauge("engine_held_back_steps", "Steps in which a request waited so that streams keep their gap.", model)
+        self.chunk_tokens = gauge("engine_chunk_tokens", "Prompt tokens in the last step that had any.", model)
+        self.late_first_tokens = gauge("engine_late_first_tokens", "First tokens that missed the target of their class.", classes)
+        self.late_gaps = gauge("engine_late_gaps", "Gaps between two tokens that missed the target of their class.", classes)
 
     def _declare_residency(self) -> None:
         """Models in and out of memory."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pomona.core.generation import SamplingParams
+from pomona.core.generation import Priority, SamplingParams
 
 BreakerState = Literal["closed", "open", "half_open"]
 """`open`: the engine died again and again, requests are refused for a while; `half_open`: one request after the other tries it."""
@@ -46,6 +46,18 @@ class EngineCounters:
     pages_total: int = 0
     kv_bytes: int = 0
     preemptions: int = 0
+    parked: int = 0
+    """Rows that wait, pages in hand, so that others keep their targets."""
+    parkings: int = 0
+    """Times that a row was parked."""
+    held_back: int = 0
+    """Steps in which a request waited although there was a place, so that streams keep their gap."""
+    chunk_tokens: int = 0
+    """Prompt tokens in the last step that had any."""
+    late_first_tokens: dict[Priority, int] = field(default_factory=dict[Priority, int])
+    """First tokens that came later than their class should have them."""
+    late_gaps: dict[Priority, int] = field(default_factory=dict[Priority, int])
+    """Tokens that came later behind the one before than their class should have them."""
     device_peak_bytes: int = 0
     adapters: int = 0
     """LoRA adapters in memory."""

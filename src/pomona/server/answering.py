@@ -14,6 +14,7 @@ from pomona.core.errors import RateLimited
 from pomona.core.generation import GenerateEvent, GenerateRequest, TokenText
 from pomona.core.ports import ModelDirectory, RenderedPrompt, Tokenization
 from pomona.pictures.blindness import holds_pictures, without_pictures
+from pomona.server.access.hosts import is_loopback
 from pomona.server.access.visits import caller_of, limit_headers, origins_of, tell, wanted_priority
 from pomona.server.errors import shape_of
 from pomona.server.merging import merge
@@ -51,8 +52,16 @@ def _call(services: Services, http: Request, caller: Caller, requests: Sequence[
     """The call with what is known of its caller. Raises InvalidRequest."""
     wish = wanted_priority(http.headers)
     priority = priority_for(caller, wish, requests[0].priority)
-    asked = [replace(request, caller=caller.id, priority=priority) for request in requests]
+    asked = [replace(request, caller=caller.id, account=_account(http, caller, request), priority=priority) for request in requests]
     return services.control.call(caller, asked, origins_of(http.headers, caller, len(asked)))
+
+
+def _account(http: Request, caller: Caller, request: GenerateRequest) -> str:
+    """Programs on this machine have one address and no keys, so their sessions count one by one. Elsewhere a new session must not be
+    worth a new share.
+    """
+    at_home = not caller.id and http.client is not None and is_loopback(http.client.host)
+    return f"{caller.account} {request.session}" if at_home and request.session else caller.account
 
 
 def _check(services: Services, http: Request, call: Call) -> Admission:

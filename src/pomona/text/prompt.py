@@ -87,6 +87,7 @@ class PromptBuilder:
             reasoning_limit=self._limit(request, asked, bound=grammar is not None and not grammar.repeats),
             prompt_logprobs=request.prompt_logprobs,
             priority=request.priority,
+            caller=request.account or request.caller,
             pictures=asked.pictures,
         )
         return PlannedPrompt(prompt=prompt, answer=asked.answer)

@@ -34,7 +34,33 @@ class EngineSettings(Section):
     max_rows: int = Field(default=64, ge=1, le=1024, description="Most requests that decode together in one step.")
     max_waiting: int = Field(default=1024, ge=1, le=100_000, description="Most requests that wait; one more is refused with 503.")
     step_token_budget: int = Field(
-        default=512, ge=16, le=65536, description="Most tokens in one step: decode rows first, prefill chunks get the rest."
+        default=512,
+        ge=16,
+        le=65536,
+        description="Most tokens in one step: decode rows first; prompts get what is left, or less where the targets ask for it.",
+    )
+    scheduling: Literal["adaptive", "arrival"] = Field(
+        default="adaptive",
+        description="adaptive: callers share evenly, short requests go first, prompts are read in pieces that keep the targets below; "
+        "arrival: first come, first served within a class, and pieces as large as the budget.",
+    )
+    high_first_token_seconds: float = Field(
+        default=1.0, gt=0, le=3600, description="Target for requests of class high: longest time to the first token."
+    )
+    high_gap_seconds: float = Field(
+        default=0.1, gt=0, le=60, description="Target for requests of class high: longest time between two tokens of a stream."
+    )
+    normal_first_token_seconds: float = Field(
+        default=5.0, gt=0, le=3600, description="Target for requests of class normal: longest time to the first token."
+    )
+    normal_gap_seconds: float = Field(
+        default=0.2, gt=0, le=60, description="Target for requests of class normal: longest time between two tokens of a stream."
+    )
+    low_first_token_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="Target for requests of class low: longest time to the first token."
+    )
+    low_gap_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Target for requests of class low: longest time between two tokens of a stream."
     )
     max_context: int | None = Field(
         default=None, ge=16, description="Longest prompt and answer in tokens; unset: what the model was trained for."

@@ -1,7 +1,7 @@
 """Carries what the ports report into the metrics: levels at each scrape, counts as events come."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 from prometheus_client import Gauge
@@ -10,7 +10,7 @@ from pomona.core.events import ErrorOccurred, Event, ModelLoaded, ModelUnloaded
 from pomona.core.hub import PullState, PullStatus
 from pomona.core.metrics import Metrics
 from pomona.core.ports import EngineStatus
-from pomona.core.status import EngineCounters, GuardLevel, MemoryReport, ModelStatus
+from pomona.core.status import EngineCounters, EngineReport, GuardLevel, MemoryReport, ModelStatus
 from pomona.server.admin.services import holds_memory
 from pomona.server.services import Management
 
@@ -32,6 +32,10 @@ class EngineGauges:
             (metrics.kv_bytes, lambda counters: counters.kv_bytes),
             (metrics.steps, lambda counters: counters.steps),
             (metrics.preemptions, lambda counters: counters.preemptions),
+            (metrics.parked, lambda counters: counters.parked),
+            (metrics.parkings, lambda counters: counters.parkings),
+            (metrics.held_back, lambda counters: counters.held_back),
+            (metrics.chunk_tokens, lambda counters: counters.chunk_tokens),
             (metrics.adapters, lambda counters: counters.adapters),
             (metrics.adapter_bytes, lambda counters: counters.adapter_bytes),
             (metrics.picture_bytes, lambda counters: counters.picture_bytes),
@@ -54,10 +58,20 @@ class EngineGauges:
             gauge.clear()
             for report in reports:
                 gauge.labels(report.model).set(read(report.counters))
+        self._set_late(reports)
         for report in reports:
             new = report.restarts - self._restarts_counted.get(report.model, 0)
             self._metrics.restarts.labels(report.model).inc(max(new, 0))
             self._restarts_counted[report.model] = report.restarts
+
+    def _set_late(self, reports: Iterable[EngineReport]) -> None:
+        self._metrics.late_first_tokens.clear()
+        self._metrics.late_gaps.clear()
+        for report in reports:
+            for priority, count in report.counters.late_first_tokens.items():
+                self._metrics.late_first_tokens.labels(report.model, priority).set(count)
+            for priority, count in report.counters.late_gaps.items():
+                self._metrics.late_gaps.labels(report.model, priority).set(count)
 
 
 class ModelGauges:
