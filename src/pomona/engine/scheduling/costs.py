@@ -25,7 +25,7 @@ FIRST_CHUNK = 32
 """Tokens of the first chunk of all: of a large model on a slow CPU these take seconds."""
 GROWTH = 4
 """No chunk is more than so many times the largest one measured."""
-DRIFT = 0.1
+DRIFT = 0.2
 """Weight of the last pass in how far all costs are off just now."""
 DECODE_GUESS: Features = (5e-3, 1e-3, 1e-6)
 """Seconds of a pass, of each line, of each token of context. The first measurement scales it."""
@@ -161,10 +161,7 @@ class PassCosts:
         if left <= 0:
             return 0
         slope, bend = each + pair * start, pair / 2
-        if bend > 0:
-            tokens = 2 * left / (slope + math.sqrt(slope * slope + 4 * bend * left))
-        else:
-            tokens = left / slope if slope > 0 else math.inf
+        tokens = 2 * left / max(1e-12, slope + math.sqrt(slope * slope + 4 * bend * left))
         return int(min(tokens, self.largest_chunk))
 
     @property
