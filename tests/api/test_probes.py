@@ -31,10 +31,11 @@ def test_the_official_client_lists_models_and_shows_one(gateway: Gateway) -> Non
 
 LOADING = report(state="loading", seconds_since_step=None, facts=None)
 AWAITED = replace(LOADING, required=True)
-HUNG = report(seconds_since_step=31.0)
+FOUND = report(seconds_since_step=31.0)
+HUNG = report(seconds_since_step=33.0)
 FAILED = report(state="failed", problem="out of memory")
 RESTARTING = report(state="restarting", seconds_since_step=3.0)
-STUCK_RESTART = report(state="restarting", seconds_since_step=99.0)
+SLOW_RESTART = report(state="restarting", seconds_since_step=99.0, problem="its process hung")
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,13 @@ STUCK_RESTART = report(state="restarting", seconds_since_step=99.0)
         ((LOADING,), 200, 200),
         ((AWAITED,), 200, 503),
         ((READY, AWAITED), 200, 503),
+        ((FOUND,), 200, 503),
         ((HUNG,), 503, 503),
         ((FAILED,), 503, 503),
         ((RESTARTING,), 200, 503),
-        ((STUCK_RESTART,), 503, 503),
+        ((SLOW_RESTART,), 200, 503),
+        ((READY, RESTARTING), 200, 200),
+        ((FAILED, RESTARTING), 503, 503),
         ((READY, LOADING), 200, 200),
         ((READY, FAILED), 503, 200),
         ((), 200, 200),
@@ -65,9 +69,19 @@ def test_health_says_what_is_wrong(gateway: Gateway) -> None:
     body = gateway.http().get("/health").json()
     assert body["status"] == "failing"
     assert "out of memory" in body["problems"][0]
-    assert "no step for 31.0 seconds; the limit is 30" in body["problems"][1]
+    assert "no step for 33.0 seconds; the limit is 30" in body["problems"][1]
     assert body["engines"][0]["counters"]["pages_total"] == 40
     assert "acme/tiny-chat is failed" in gateway.http().get("/ready").json()["reason"]
+
+
+def test_health_says_that_an_engine_is_being_replaced(gateway: Gateway) -> None:
+    gateway.status.reports = (SLOW_RESTART, FOUND)
+    body = gateway.http().get("/health").json()
+    assert (body["status"], body["problems"], body["draining"]) == ("recovering", [], False)
+    assert "started again: its process hung" in body["recovering"][0]
+    assert "no step for 31.0 seconds and is being ended" in body["recovering"][1]
+    gateway.status.reports = (READY,)
+    assert gateway.http().get("/health").json()["status"] == "ok"
 
 
 def test_the_version(gateway: Gateway) -> None:

@@ -20,14 +20,21 @@ from tests.api.gateway import MODEL, Gateway, running, settings_with
 from tests.doubles import ScriptedGenerator, answer
 
 CHAT: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}]}
+BODIES: Mapping[str, Mapping[str, object]] = {
+    "chat/completions": CHAT,
+    "completions": {"model": MODEL, "prompt": "Hello?"},
+    "messages": {**CHAT, "max_tokens": 9},
+    "responses": {"model": MODEL, "input": "Hello?"},
+}
 PATIENCE_SECONDS = 20
 
 
 class Life:
     """One gateway served in the test's own loop."""
 
-    def __init__(self, grace_seconds: float) -> None:
-        self.parts = Gateway(settings=settings_with(shutdown_grace_seconds=grace_seconds))
+    def __init__(self, grace_seconds: float, notice_seconds: float = 0) -> None:
+        seconds = {"shutdown_grace_seconds": grace_seconds, "shutdown_notice_seconds": notice_seconds}
+        self.parts = Gateway(settings=settings_with(**seconds))
         self.generator: ScriptedGenerator = self.parts.generator
         self.urls: asyncio.Future[Urls] = asyncio.get_running_loop().create_future()
         self.stop = asyncio.Event()
@@ -38,13 +45,22 @@ class Life:
         self.task = asyncio.create_task(serving)
         self.client = httpx.AsyncClient(timeout=PATIENCE_SECONDS)
 
-    async def ask(self, *, stream: bool) -> asyncio.Task[httpx.Response]:
+    async def ask(self, *, stream: bool, wire: str = "chat/completions") -> asyncio.Task[httpx.Response]:
         """Send a request and wait until the generator works on it."""
         urls = await self.urls
-        post = self.client.post(f"{urls.public}/v1/chat/completions", json={**CHAT, "stream": stream})
-        asked = asyncio.create_task(post)
+        asked = asyncio.create_task(self.client.post(f"{urls.public}/v1/{wire}", json={**BODIES[wire], "stream": stream}))
         await asyncio.wait_for(self.generator.begun.wait(), PATIENCE_SECONDS)
         return asked
+
+    async def refused(self) -> httpx.Response:
+        """Ask until the gateway takes nothing new: what it says then."""
+        urls = await self.urls
+        self.generator.script = answer("served")
+        for _ in range(1000):
+            response = await self.client.post(f"{urls.public}/v1/chat/completions", json=CHAT)
+            if response.status_code != 200:
+                return response
+        pytest.fail("the gateway went on to take requests")
 
     async def drained(self) -> None:
         """Wait until the admin address says that the gateway is going down."""
@@ -61,73 +77,152 @@ class Life:
         await self.client.aclose()
 
 
-async def test_running_answers_may_finish_while_no_new_ones_are_taken() -> None:
+async def test_running_answers_may_finish_while_new_ones_are_sent_elsewhere() -> None:
     life = Life(grace_seconds=3600)
     pause = asyncio.Event()
     life.generator.script = [Started(prompt_tokens=1), pause, *answer("in time")[1:]]
     asked = await life.ask(stream=True)
     life.stop.set()
     await life.drained()
+    refusal = await life.refused()
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "shutting_down")
+    assert (refusal.headers["retry-after"], refusal.headers["connection"]) == ("5", "close")
     public = (await life.urls).public
-    async with httpx.AsyncClient() as newcomer:
-        with pytest.raises(httpx.TransportError):  # a reset where the listening socket closed with this connection in its queue
-            await knock(newcomer, public)
-        with pytest.raises(httpx.ConnectError):
-            await newcomer.get(f"{public}/version")
+    probes = [(await life.client.get(f"{public}/{path}")).status_code for path in ("health", "ready", "version")]
+    assert probes == [200, 503, 200]
+    assert (await life.client.get(f"{public}/health")).json()["draining"] is True
+    models = await life.client.get(f"{public}/v1/models")
+    assert (models.status_code, models.headers["connection"]) == (200, "close")
     pause.set()
     text = (await asked).text
     assert '"content":"in time"' in text
     assert text.endswith("data: [DONE]\n\n")
     await life.end()
     assert life.generator.closed_early == []
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*public.removeprefix("http://").split(":"))
 
 
-async def knock(client: httpx.AsyncClient, url: str) -> None:
-    """Ask over new connections until one is refused: the listening socket closes a moment after the drain begins."""
-    for _ in range(1000):
-        await client.get(f"{url}/version", headers={"connection": "close"})
-
-
-async def test_streams_that_take_too_long_end_with_an_error_that_says_so() -> None:
-    life = Life(grace_seconds=0)
-    life.generator.script = [Started(prompt_tokens=1), asyncio.Event()]
+async def test_a_large_request_that_is_refused_is_read_so_that_its_client_hears_why() -> None:
+    life = Life(grace_seconds=3600)
+    pause = asyncio.Event()
+    life.generator.script = [Started(prompt_tokens=1), pause, *answer("in time")[1:]]
     asked = await life.ask(stream=True)
     life.stop.set()
+    await life.drained()
+    await life.refused()
+    urls = await life.urls
+    refusal = await life.client.post(f"{urls.public}/v1/messages", json={**BODIES["messages"], "system": "x" * 2**23})
+    assert (refusal.status_code, refusal.json()["error"]["type"]) == (529, "overloaded_error")
+    pause.set()
+    await asked
+    await life.end()
+
+
+async def test_requests_are_served_until_load_balancers_have_noticed() -> None:
+    life = Life(grace_seconds=3600, notice_seconds=600)
+    urls = await life.urls
+    os.kill(os.getpid(), signal.SIGTERM)
+    await life.drained()
+    assert (await life.client.get(f"{urls.public}/ready")).status_code == 503
+    life.generator.script = answer("served")
+    served = await life.client.post(f"{urls.public}/v1/chat/completions", json=CHAT)
+    assert (served.status_code, served.headers["connection"]) == (200, "close")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await life.end()
+
+
+async def test_a_response_in_the_background_is_waited_for_and_can_be_fetched() -> None:
+    life = Life(grace_seconds=3600)
+    pause = asyncio.Event()
+    life.generator.script = [Started(prompt_tokens=1), pause, *answer("in time")[1:]]
+    urls = await life.urls
+    body = {**BODIES["responses"], "background": True}
+    begun = (await life.client.post(f"{urls.public}/v1/responses", json=body)).json()
+    await asyncio.wait_for(life.generator.begun.wait(), PATIENCE_SECONDS)
+    life.stop.set()
+    await life.drained()
+    assert (await life.refused()).status_code == 503
+    assert not life.task.done()
+    seen = await life.client.get(f"{urls.public}/v1/responses/{begun['id']}")
+    assert seen.json()["status"] in {"queued", "in_progress"}
+    pause.set()
+    await life.end()
+    assert life.generator.closed_early == []
+
+
+LAST_WORDS: Mapping[str, tuple[str, str]] = {
+    "chat/completions": ("", "cancelled"),
+    "completions": ("", "cancelled"),
+    "messages": ("error", "api_error"),
+    "responses": ("response.failed", "server_error"),
+}
+"""Of a stream that the server ends: the name of its last event, and what its error is called."""
+
+
+@pytest.mark.parametrize("wire", BODIES)
+async def test_streams_that_take_too_long_end_with_an_error_that_says_so(wire: str) -> None:
+    life = Life(grace_seconds=0)
+    life.generator.script = [*answer("cut")[:2], asyncio.Event()]
+    asked = await life.ask(stream=True, wire=wire)
+    life.stop.set()
     response = await asked
-    last = response.text.strip().splitlines()[-1]
-    error = json.loads(last.removeprefix("data: "))["error"]
-    assert (error["code"], error["type"]) == ("cancelled", "server_error")
+    assert response.status_code == 200
+    *_, last = response.text.strip().split("\n\n")
+    name, _, data = last.rpartition("data: ")
+    document = json.loads(data)
+    error = document.get("error") or document["response"]["error"]
+    assert (name.strip().removeprefix("event: "), error.get("code") or error["type"]) == LAST_WORDS[wire]
     assert "shutting down" in error["message"]
     await life.end()
     assert len(life.generator.closed_early) == 1
 
 
-async def test_whole_answers_that_take_too_long_become_503() -> None:
+@pytest.mark.parametrize("wire", BODIES)
+async def test_whole_answers_that_take_too_long_become_503(wire: str) -> None:
     life = Life(grace_seconds=0)
     life.generator.script = [Started(prompt_tokens=1), asyncio.Event()]
-    asked = await life.ask(stream=False)
+    asked = await life.ask(stream=False, wire=wire)
     life.stop.set()
     response = await asked
     assert response.status_code == 503
-    assert response.json()["error"]["code"] == "cancelled"
+    assert "shutting down" in response.json()["error"]["message"]
     assert response.headers["retry-after"] == "1"
     await life.end()
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-async def test_a_second_interrupt_ends_at_once(first: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
+async def test_a_second_signal_ends_at_once_and_still_says_so(first: signal.Signals, second: signal.Signals) -> None:
     life = Life(grace_seconds=3600)
     life.generator.script = [Started(prompt_tokens=1), asyncio.Event()]
     asked = await life.ask(stream=True)
     os.kill(os.getpid(), first)
     await life.drained()
     assert not life.task.done()
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), second)
     await life.end()
     await asyncio.wait_for(life.generator.ended.wait(), PATIENCE_SECONDS)
     assert life.generator.running == 0
-    with pytest.raises(httpx.HTTPError):
-        await asked
+    assert "shutting down" in (await asked).text
+
+
+async def test_a_second_signal_does_not_wait_for_those_who_do_not_read() -> None:
+    life = Life(grace_seconds=3600)
+    urls = await life.urls
+    life.generator.script = answer(*["word " * 2000] * 2000)
+    body = json.dumps({**CHAT, "stream": True}).encode()
+    reader, writer = await asyncio.open_connection(*urls.public.removeprefix("http://").split(":"), limit=1024)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n")
+    writer.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+    await reader.readline()
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await life.drained()
+    await life.end()
+    assert life.generator.running == 0
+    writer.close()
 
 
 async def test_one_interrupt_ends_an_idle_gateway() -> None:

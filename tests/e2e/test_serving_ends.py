@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from openai import APIError, AsyncStream, InternalServerError
 from openai.types import Completion
 
 from pomona.models.references import bundled_folder
+from tests.e2e.many_models import TELLING
 from tests.e2e.servers import MODEL, PATIENCE_SECONDS, Server, serving, wait_until
 
 
@@ -52,6 +54,66 @@ async def test_a_signal_to_the_group_lets_answers_finish(number: signal.Signals,
             assert await exhaust(stream) == "length"
         assert server.process.wait(PATIENCE_SECONDS) == 0
         assert not engine.is_running()
+
+
+async def test_a_server_that_goes_down_is_not_ready_refuses_what_is_new_and_tells_what_it_waits_for(tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "server.shutdown_grace_seconds=100", *TELLING) as server:
+        async with begun(server, 500) as stream, httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            server.process.terminate()
+            body = {"model": MODEL, "prompt": "Once", "max_tokens": 1}
+            answers = [await client.post(f"{server.url}/v1/completions", json=body)]
+            while answers[-1].status_code == 200:
+                answers.append(await client.post(f"{server.url}/v1/completions", json=body))
+            assert (answers[-1].status_code, answers[-1].headers["connection"]) == (503, "close")
+            assert float(answers[-1].headers["retry-after"]) > 0
+            probes = {path: (await client.get(f"{server.url}/{path}")).status_code for path in ("health", "ready")}
+            assert probes == {"health": 200, "ready": 503}
+            assert await exhaust(stream) == "length"
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert '"answers": 1' in next((line for line in lines if "waiting_for_answers" in line), "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_everything_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "server.shutdown_grace_seconds=3600") as server:
+        engine = server.engine()
+        async with begun(server, 3000) as stream:
+            server.process.send_signal(number)
+            await asyncio.to_thread(wait_until, lambda: not server.is_ready())
+            server.process.send_signal(number)
+            with pytest.raises(APIError, match="shutting down"):
+                await exhaust(stream)
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert not engine.is_running()
+
+
+def test_an_engine_that_hangs_is_found_and_liveness_says_that_it_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "fleet.hang_seconds=1.5") as server:
+        engine, seen = server.engine(), list[httpx.Response]()
+        engine.suspend()
+
+        def is_well_again() -> bool:
+            seen.append(httpx.get(f"{server.admin_url}/health"))
+            return "recovering" in statuses(seen) and seen[-1].json()["status"] == "ok"
+
+        wait_until(is_well_again)
+        assert {response.status_code for response in seen} == {200}
+        assert list(dict.fromkeys(statuses(seen))) == ["ok", "recovering"]
+        told = [reason for response in seen for reason in response.json()["recovering"]]
+        assert any("hung" in reason for reason in told), told
+        assert server.engine().pid != engine.pid
+        assert server.is_ready()
+
+
+def test_liveness_says_no_when_an_engine_does_not_come_back(tmp_path: Path) -> None:
+    with serving(tmp_path, "--set", "fleet.max_restarts=0") as server:
+        server.engine().kill()
+        wait_until(lambda: httpx.get(f"{server.url}/health").status_code == 503)
+        document = httpx.get(f"{server.url}/health").json()
+        assert document["status"] == "failing"
+        assert "SIGKILL" in document["problems"][0]
+        assert not server.is_ready()
 
 
 async def test_answers_that_do_not_finish_in_time_are_ended_with_a_reason(tmp_path: Path) -> None:
@@ -99,6 +161,11 @@ def test_a_server_that_is_ready_says_so(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert server.is_ready()
         wait_until(lambda: server.metric("pomona_engine_steps") >= 1)
+
+
+def statuses(responses: list[httpx.Response]) -> list[str]:
+    """What liveness called itself."""
+    return [response.json()["status"] for response in responses]
 
 
 async def exhaust(stream: AsyncStream[Completion]) -> str | None:

@@ -19,6 +19,7 @@ from pomona.core.ports import EngineStatus, ModelDirectory
 from pomona.core.settings import Settings
 from pomona.server.access.cors import cross_origin
 from pomona.server.access.door import PROBES, Door, Rules
+from pomona.server.access.gate import Gate
 from pomona.server.access.memory import MemoryHeaders
 from pomona.server.access.middleware import BodyLimit, RequestId
 from pomona.server.admin.cache import cache_routes
@@ -149,7 +150,7 @@ def drain_of(app: FastAPI) -> Drain:
 
 
 def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
-    settings = rules.settings
+    settings, drain = rules.settings, Drain()
     app = FastAPI(
         title=title,
         version=pomona.__version__,
@@ -159,6 +160,7 @@ def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
             Middleware(RequestId),
             *([cross_origin(settings.access)] if rules.needs == "public" else []),  # outside the door: browsers ask first, without a key
             Middleware(ErrorBorder),
+            Middleware(Gate, drain=drain),
             Middleware(Door, rules=rules, denied=lambda code: metrics.denied.labels(code).inc()),
             Middleware(BodyLimit, limit_bytes=settings.server.max_body_bytes, limit_seconds=settings.limits.body_seconds),
         ],
@@ -168,7 +170,7 @@ def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
             RequestValidationError: answer_bad_query,
         },
     )
-    app.state.drain = Drain()
+    app.state.drain = drain
     app.openapi = partial(_describe, app, rules)
     return app
 

@@ -1,7 +1,8 @@
 """Attention to what can end an answer early: the client leaves, or the server's time to finish is over."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from starlette.types import Receive
@@ -13,27 +14,56 @@ T = TypeVar("T")
 
 
 class Drain:
-    """One per gateway: tells whether it is going down, and when the answers that still run must end."""
+    """One per application: whether it is going down, how many answers still run, and when they must end.
+
+    It goes down in three steps: `begin` (it is not ready any more, and serves on), `refuse` (nothing new), `expire` (the rest ends).
+    """
 
     def __init__(self) -> None:
         self.begun = False
+        self.refuses = False
+        self.running = 0
+        """Answers and other work that was begun and has not ended."""
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._over = asyncio.Event()
         self._at_begin: list[Callable[[], None]] = []
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Count what is done inside as work that a shutdown waits for."""
+        self.running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        await self._idle.wait()
 
     def when_begun(self, act: Callable[[], None]) -> None:
         """Call `act` when the server begins to go down."""
         self._at_begin.append(act)
 
     def begin(self) -> None:
-        """The server takes no new connections from now on; running answers go on."""
+        """The server is not ready any more. It serves on, for whoever has not noticed yet."""
         if not self.begun:
             self.begun = True
             for act in self._at_begin:
                 act()
 
+    def refuse(self) -> None:
+        """New requests are refused from now on; running answers go on."""
+        self.begin()
+        self.refuses = True
+
     def expire(self) -> None:
         """Every answer that still runs ends now, with an error that says why."""
-        self.begin()
+        self.refuse()
         self._over.set()
 
     async def over(self) -> None:

@@ -60,6 +60,12 @@ class BodyTooSlow(InvalidRequest):
     code = "request_timeout"
 
 
+class ShuttingDown(Overloaded):
+    """The server finishes what it has begun and takes nothing new."""
+
+    code = "shutting_down"
+
+
 class ClientLeft(Exception):
     """The client closed the connection before its answer was complete. Nobody is left to tell."""
 

@@ -22,6 +22,8 @@ from pomona.server.sockets import Listener, listen
 _IDLE_CONNECTION_SECONDS = 65  # longer than clients keep theirs, so that they do not send into a closing one
 _DEFAULT_LIMITS = LimitsSettings()
 _STUBBORN_SECONDS = 5  # for answers that do not end although their time is over
+_LAST_WORDS_SECONDS = 0.5  # for errors to go out when everything ends at once
+_TELL_SECONDS = 5.0  # how often it is told what is waited for
 log = get_logger(__name__)
 
 
@@ -42,7 +44,8 @@ async def serve(
     limits: LimitsSettings = _DEFAULT_LIMITS,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until SIGINT, SIGTERM or `stop`, then let running answers finish for `shutdown_grace_seconds`. A second SIGINT ends at once.
+    """Serve until SIGINT, SIGTERM or `stop`; then be not ready for `shutdown_notice_seconds`, refuse what is new while running answers
+    finish for `shutdown_grace_seconds`, and end the rest with an error. A second signal goes straight to the last step.
 
     `on_ready` is called once, when both ports answer. Raises ConfigurationError when a port cannot be had.
     """
@@ -54,8 +57,8 @@ async def serve(
         raise
     halt = _Halt(stop or asyncio.Event())
     with halt.on_signals():
-        servers = _Server(public_app, settings.shutdown_grace_seconds, limits), _Server(admin_app, 0, limits)
-        gateway = _Gateway(*servers, (drain_of(public_app), drain_of(admin_app)), settings.shutdown_grace_seconds, halt)
+        servers = _Server(public_app, limits), _Server(admin_app, limits)
+        gateway = _Gateway(*servers, (drain_of(public_app), drain_of(admin_app)), settings, halt)
         await gateway.run(public, admin, lambda: on_ready(Urls(public=public.url, admin=admin.url)))
 
 
@@ -73,13 +76,13 @@ class _Halt:
             yield
             return
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop.set)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._interrupt)
         try:
             yield
         finally:
-            loop.remove_signal_handler(signal.SIGTERM)
-            loop.remove_signal_handler(signal.SIGINT)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
 
     def _interrupt(self) -> None:
         if self.stop.is_set():
@@ -90,11 +93,12 @@ class _Halt:
 class _Gateway:
     """Two uvicorn servers with one life."""
 
-    def __init__(self, public: "_Server", admin: "_Server", drains: Sequence[Drain], grace_seconds: float, halt: _Halt) -> None:
+    def __init__(self, public: "_Server", admin: "_Server", drains: tuple[Drain, Drain], settings: ServerSettings, halt: _Halt) -> None:
         self._public = public
         self._admin = admin
-        self._drains = drains
-        self._grace_seconds = grace_seconds
+        self._drain, self._admin_drain = drains
+        self._notice_seconds = settings.shutdown_notice_seconds
+        self._grace_seconds = settings.shutdown_grace_seconds
         self._halt = halt
 
     async def run(self, public: Listener, admin: Listener, on_ready: Callable[[], None]) -> None:
@@ -120,23 +124,40 @@ class _Gateway:
         await self._admin.up.wait()
 
     async def _finish(self, running: "Sequence[asyncio.Future[None]]") -> None:
-        """Stop accepting, wait for running answers, end them when their time is over; the admin address goes last."""
-        log.info("shutting_down", grace_seconds=self._grace_seconds, running=len(self._public.server_state.tasks))
-        for drain in self._drains:
-            drain.begin()
-        self._public.should_exit = True
-        done, _ = await asyncio.wait(running[:1], timeout=self._grace_seconds)
-        if not done:
-            if self._public.server_state.tasks:
-                log.warning("answers_cut_short", running=len(self._public.server_state.tasks))
-            self._drains[0].expire()
-            await asyncio.wait(running[:1])
-        self._drains[1].expire()  # who watches events would stay for ever
-        self._admin.should_exit = True
+        """Be not ready, then take nothing new, then end what still runs; the admin address goes last."""
+        hint = "a second signal ends at once"
+        log.info("shutting_down", notice_seconds=self._notice_seconds, grace_seconds=self._grace_seconds, hint=hint)
+        self._drain.begin()
+        self._admin_drain.begin()
+        await asyncio.sleep(self._notice_seconds)
+        self._drain.refuse()
+        seconds_left = await self._wait_for_answers()
+        if self._drain.running:
+            log.warning("answers_cut_short", answers=self._drain.running)
+        self._drain.expire()
+        self._public.leave(seconds_left)
+        await asyncio.wait(running[:1])
+        self._admin_drain.expire()  # who watches events would stay for ever
+        self._admin.leave(0)
         await asyncio.wait(running)
 
+    async def _wait_for_answers(self) -> float:
+        """Wait until nothing runs or the time for it is over, and tell now and then what is waited for; returns the seconds left."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._grace_seconds
+        while self._drain.running and loop.time() < deadline:
+            seconds_left = deadline - loop.time()
+            log.info("waiting_for_answers", answers=self._drain.running, seconds_left=round(seconds_left, 1))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drain.idle(), min(seconds_left, _TELL_SECONDS))
+        return max(0.0, deadline - loop.time())
+
     async def _abandon(self) -> None:
-        """Cancel whatever still answers, and drop its connections."""
+        """End whatever still answers: with an error where it can be told at once, else by dropping its connection."""
+        self._drain.expire()
+        self._admin_drain.expire()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drain.idle(), _LAST_WORDS_SECONDS)
         for state in (self._public.server_state, self._admin.server_state):
             answers = list(state.tasks)
             for task in answers:
@@ -150,7 +171,7 @@ class _Gateway:
 class _Server(uvicorn.Server):
     """uvicorn without its own signals, that tells when it is up."""
 
-    def __init__(self, app: FastAPI, grace_seconds: float, limits: LimitsSettings) -> None:
+    def __init__(self, app: FastAPI, limits: LimitsSettings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -163,10 +184,14 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
-                timeout_graceful_shutdown=math.ceil(grace_seconds) + _STUBBORN_SECONDS,
             )
         )
         self.up = asyncio.Event()
+
+    def leave(self, seconds: float) -> None:
+        """Take no more connections, and give those that are there `seconds` for the last of their bytes."""
+        self.config.timeout_graceful_shutdown = math.ceil(seconds) + _STUBBORN_SECONDS
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -25,7 +25,15 @@ class ServerSettings(Section):
     admin_port: Port = Field(default=11441, description="Port of health, readiness and metrics; 0 picks a free one.")
     max_body_bytes: int = Field(default=32 * 2**20, ge=1024, le=2**30, description="Largest request body accepted, in bytes.")
     keepalive_seconds: float = Field(default=10.0, gt=0, le=600, description="A silent stream sends a comment this often.")
-    shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=3600, description="Running answers get this long to finish at shutdown.")
+    shutdown_notice_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="At shutdown `/ready` says no this long before new requests are refused: what load balancers need to notice.",
+    )
+    shutdown_grace_seconds: float = Field(
+        default=10.0, ge=0, le=3600, description="Running answers get this long to finish at shutdown, while new requests get 503."
+    )
 
 
 class EngineSettings(Section):

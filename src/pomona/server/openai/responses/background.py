@@ -78,10 +78,11 @@ class Jobs:
         self._close(job)
 
     async def _run(self, job: Job) -> None:
-        error = await outcome(attend(self._work(job), _nobody_leaves, self._drain))
-        if error is not None:
-            job.add(job.production.fail(error))
-        self._close(job)
+        with self._drain.working():
+            error = await outcome(attend(self._work(job), _nobody_leaves, self._drain))
+            if error is not None:
+                job.add(job.production.fail(error))
+            self._close(job)
 
     async def _work(self, job: Job) -> None:
         async with aclosing(job.production.run()) as chunks:
