@@ -31,7 +31,7 @@ class TwoWayEmbedding(nn.QuantizedEmbedding):
     def as_linear(self, x: mx.array) -> mx.array:
         """(…, width) -> (…, vocabulary)."""
         if _rows(x) <= self.most_packed_rows:
-            return cast("mx.array", super().as_linear(x))
+            return super().as_linear(x)
         return x @ cast("mx.array", self["expanded"]).T
 
 
