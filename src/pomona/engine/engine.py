@@ -81,6 +81,7 @@ class Engine:
         self._vision = vision
         self._runner = Runner(model, self._cache, vocabulary, vision)
         self.warnings = prove_batching(self._runner, self._cache)
+        self._runner.ahead = settings.launch_ahead == "on"
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._adapter_queue = AdapterQueue[Sequence](self._adapters)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
@@ -219,7 +220,7 @@ class Engine:
         for id in list(self._rows):
             self.cancel(id)
         self._running = None
-        self._runner.wait()
+        self._runner.finish()
         self._binder.close()
 
     def _guess(self) -> Steps:
@@ -262,11 +263,14 @@ class Engine:
         return made
 
     def _start(self, work: Pass) -> Steps:
-        """Start a pass once the one before has run, and hand out what that one made."""
-        self._runner.wait()
-        self._note_end()
+        """Start a pass when the one before has run, or while it does, and hand out what that one made."""
         work.waited = self._running is None
-        self._runner.start(work)
+        if self._runner.ahead:
+            self._runner.start(work)
+        self._runner.wait(self._running)
+        self._note_end()
+        if not self._runner.ahead:
+            self._runner.start(work)
         finished, self._running = self._running, work
         return self._collect(finished)
 
@@ -274,7 +278,7 @@ class Engine:
         """Nothing can be started: read what is done, or wait for a grammar."""
         if self._running is None:
             self._binder.wait(LONGEST_WAIT_SECONDS)
-        self._runner.wait()
+        self._runner.wait(self._running)
         self._note_end()
         finished, self._running = self._running, None
         return self._collect(finished)

@@ -6,8 +6,9 @@ last known token of every row is the input of a decode pass, which is the only p
 Where a row's choice depends on tokens that are still on the device, a pass has two parts: `forward` is started, the host reads
 them, and `choose` adds the rest while the device works.
 
-One pass runs at a time; the next is built while it does and started as soon as it has finished. Starting earlier
-would cost a copy of every pool: MLX writes in place only when nobody can still read the old content.
+The next pass is built while one runs. Where kernels write pages in place it is also started while that one runs (`ahead`), and the
+device goes from one to the other. Elsewhere it is started when that one has finished, since starting earlier would cost a copy of
+every pool: MLX itself writes in place only when nobody can still read the old content.
 """
 
 from collections.abc import Sequence as ReadOnlySequence
@@ -46,6 +47,8 @@ class Pass:
     waited: bool = False
     """It was built when the tokens of the pass before it had been read."""
     written: list[mx.array] = field(default_factory=list[mx.array])
+    last_written: mx.array | None = None
+    """What a pass that was started ahead of another's end is waited for, if it makes no tokens."""
     logits: mx.array | None = None
     sampled: Sampled | None = None
     scores: Scores | None = None
@@ -80,6 +83,8 @@ class Runner:
         self._penalties = PenaltyTable(vocabulary)
         self.batches = not cache.opaque
         """Rows may share a pass; `prove_batching` finds out."""
+        self.ahead = False
+        """A pass is started while the one before it runs."""
         self.adapters: AdapterBank | None = None
 
     def decode_groups(self, rows: list[Sequence]) -> list[list[Sequence]]:
@@ -170,16 +175,27 @@ class Runner:
         return logits[:, -1]
 
     def start(self, work: Pass) -> None:
-        """Wait for the pass before, then let the device begin this one."""
-        mx.synchronize()
-        mx.async_eval(work.take_arrays())
+        """Let the device begin this pass, behind the one before."""
+        arrays = work.take_arrays()
+        if self.ahead:
+            work.last_written = arrays[-1]
+        else:
+            mx.synchronize()
+        mx.async_eval(arrays)
 
     def go_on(self, work: Pass) -> None:
         """Let the device choose tokens, in a pass that was started before `choose`."""
         mx.async_eval(work.take_arrays())
 
-    def wait(self) -> None:
-        """Wait until the pass that was started has run."""
+    def wait(self, work: Pass | None) -> None:
+        """Wait until `work` has run, which was started last or, where passes are started ahead, last but one."""
+        if not self.ahead:
+            mx.synchronize()
+        elif work is not None:
+            mx.eval(work.sampled.arrays if work.sampled else work.last_written)
+
+    def finish(self) -> None:
+        """Wait for everything that was started."""
         mx.synchronize()
 
     def note(self, row: Sequence, tokens: list[int]) -> None:

@@ -91,6 +91,14 @@ class EngineSettings(Section):
         description="Disk space for the beginnings of prompts, of all models together, in bytes: they survive restarts. Never more than a "
         "quarter of what is free there; 0: none.",
     )
+    launch_ahead: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Start each pass while the one before it runs. auto: where pages are written in place, since elsewhere it copies them.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Trace a decode pass once for each of its shapes and replay that. auto: on GPUs; on a CPU it needs a C compiler.",
+    )
     speculation: Literal["auto", "lookup", "draft", "off"] = Field(
         default="auto",
         description="Guess tokens ahead and check them in one pass; the text does not change. lookup: always, from the row's own text; "
