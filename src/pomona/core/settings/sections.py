@@ -81,6 +81,11 @@ class EngineSettings(Section):
     kv_bits: Literal[4, 8] | None = Field(
         default=None, description="Quantise keys and values to this many bits; unset: keep the model's type."
     )
+    kernels: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Attend and write pages by kernels of Pomona's own. auto: on CUDA; on: on Metal too, and on a CPU by their reference "
+        "(slow, for tests); off: by MLX's own operations.",
+    )
     prefix_cache: bool = Field(default=True, description="Reuse the pages of equal prompt beginnings.")
     recurrent_snapshot_bytes: int = Field(
         default=2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes."

@@ -1,19 +1,8 @@
 """Attention over pages, without copying them.
 
-mlx-lm's models call `mlx_lm.models.base.scaled_dot_product_attention`; `install` puts a version there that knows `PagedLayer`.
-For rows of different lengths the plain way gathers all pages into one dense array each step. Two `gather_mm` products take
-their matrices straight out of the pools instead. Milliseconds, pages of 32:
-
-| decode step                                      | dense, masked | gather, masked | gather_mm |
-|--------------------------------------------------|---------------|----------------|-----------|
-| 2 CPU cores, 10 layers, float32, B=8, context 256    | 2.9       | 17.8           | 3.2       |
-| same, B=32, context 1024                             | 44        | 439            | 64        |
-| H200, 4 layers of 8B shape, bfloat16, B=128, 256     | 1.8       | 5.8            | 0.95      |
-| same, B=32, context 2048                             | 2.9       | 9.9            | 1.6       |
-| same, B=8, context 16384                             | 4.8       | 18.6           | 2.1       |
-
-"Dense" is a cache with a copy of every shared prefix. On GPUs only decoding goes this way: MLX compiles further kernels (25 s
-at first use on CUDA) for more than a few query lines.
+mlx-lm's models call `mlx_lm.models.base.scaled_dot_product_attention`; `install` puts a version there that knows `PagedLayer` and
+chooses a way: kernels for one token per row (`paged.py`), `gather_mm` for ragged rows (`gathered.py`), else MLX's own attention
+over the keys and values that the layer handed out.
 """
 
 import sys
@@ -23,9 +12,10 @@ from typing import Any, cast
 import mlx.core as mx
 from mlx_lm.models import base
 
-from pomona.engine.cache.layers import GroupView, PagedLayer
+from pomona.engine.attention.gathered import attend_gathered, suits
+from pomona.engine.cache.layers import PagedLayer
+from pomona.engine.cache.views import Mask
 
-Mask = mx.array | str | None
 _dense_attention = cast("Callable[..., mx.array]", base.scaled_dot_product_attention)
 
 
@@ -47,68 +37,10 @@ def attend(  # noqa: PLR0913, PLR0917 - the signature that mlx-lm's models call
     sinks: mx.array | None = None,
 ) -> mx.array:
     """As mlx-lm's function of that name: (rows, query_heads, tokens, dim) -> the same with the values' dim."""
-    if isinstance(cache, PagedLayer) and _suits_pages(cache, keys, values, mask):
-        return _attend_pages(queries, cache, scale, mask, sinks)
+    if isinstance(cache, PagedLayer) and cache.is_fetched(keys, values):
+        mixed = cache.attend(queries, scale, mask, sinks)
+        if mixed is not None:
+            return mixed
+        if cache.kernels is None and suits(cache, mask):
+            return attend_gathered(queries, cache, scale, mask, sinks)
     return _dense_attention(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)
-
-
-def _suits_pages(layer: PagedLayer, keys: mx.array, values: mx.array, mask: Mask) -> bool:
-    """The rows are ragged, and the model uses keys, values and mask just as they were handed out."""
-    return (
-        layer.present.first_page is None
-        and _has_kernel(layer)
-        and layer.key_pool.bits is None
-        and isinstance(mask, mx.array)
-        and mask.dtype == mx.bool_
-        and mask.shape[1] == 1
-        and layer.is_fetched(keys, values)
-    )
-
-
-def _has_kernel(layer: PagedLayer) -> bool:
-    """MLX's `gather_mm` takes float32 alone on CPUs; see above for GPUs."""
-    if mx.default_device() == mx.cpu:
-        return layer.key_pool.dtype == mx.float32 and layer.value_pool.dtype == mx.float32
-    return layer.present.width == 1
-
-
-def _attend_pages(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array:
-    view, keys, values = layer.present, layer.key_pool.arrays[0], layer.value_pool.arrays[0]
-    rows, query_heads, tokens, dim = queries.shape
-    heads, page_tokens = keys.shape[0], keys.shape[2]
-    repeats, blocks = query_heads // heads, view.blocks
-    page_index, query_index, weight_index = _indices(view, heads, keys.shape[1])
-    lone = (queries * scale).reshape(rows * heads, repeats * tokens, dim)
-    flat_keys = keys.reshape(-1, page_tokens, dim).swapaxes(1, 2)
-    scores = mx.gather_mm(lone, flat_keys, lhs_indices=query_index, rhs_indices=page_index)  # (rows, heads, blocks, repeats*tokens, page)
-    scores = scores.transpose(0, 1, 3, 2, 4).reshape(rows, heads, repeats, tokens, blocks * page_tokens)
-    if isinstance(mask, mx.array):
-        scores = mx.where(mask[:, :, None], scores, mx.finfo(scores.dtype).min)
-    weights = _softmax(scores, sinks).reshape(rows, heads, repeats * tokens, blocks, page_tokens)
-    weights = weights.transpose(0, 1, 3, 2, 4).reshape(-1, repeats * tokens, page_tokens)
-    flat_values = values.reshape(-1, page_tokens, values.shape[-1])
-    mixed = mx.gather_mm(weights, flat_values, lhs_indices=weight_index, rhs_indices=page_index)
-    return mixed.sum(axis=2).reshape(rows, query_heads, tokens, values.shape[-1])
-
-
-def _indices(view: GroupView, heads: int, pages: int) -> tuple[mx.array, mx.array, mx.array]:
-    """(rows, heads, blocks) each: which matrix of the key pool, of the queries and of the weights; shared by all layers."""
-    key = ("indices", heads, pages)
-    rows, blocks = len(view.seen), view.blocks
-    if key not in view.memo:
-        head_starts = (mx.arange(heads, dtype=mx.uint32) * pages)[None, :, None]
-        view.memo[key] = view.table[:, None] + head_starts
-        view.memo[(*key, "queries")] = mx.broadcast_to(
-            mx.arange(rows * heads, dtype=mx.uint32).reshape(rows, heads, 1), (rows, heads, blocks)
-        )
-        view.memo[(*key, "weights")] = mx.arange(rows * heads * blocks, dtype=mx.uint32).reshape(rows, heads, blocks)
-    return view.memo[key], view.memo[(*key, "queries")], view.memo[(*key, "weights")]
-
-
-def _softmax(scores: mx.array, sinks: mx.array | None) -> mx.array:
-    """Over the keys; a sink is one more logit per query head that takes weight and gives nothing (gpt-oss)."""
-    if sinks is None:
-        return mx.softmax(scores, axis=-1, precise=True)
-    rows, heads, repeats, tokens, _ = scores.shape
-    column = mx.broadcast_to(sinks.astype(scores.dtype).reshape(1, heads, repeats, 1, 1), (rows, heads, repeats, tokens, 1))
-    return mx.softmax(mx.concatenate([column, scores], axis=-1), axis=-1, precise=True)[..., 1:]

@@ -16,9 +16,11 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
-from pomona.engine.cache.layers import GroupView, PagedLayer, PagePool, arrays_cache
+from pomona.engine.attention.choice import choose
+from pomona.engine.cache.layers import PagedLayer, PagePool, arrays_cache, equip
 from pomona.engine.cache.pages import TRASH_PAGE, PageAllocator
 from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
+from pomona.engine.cache.views import GroupView
 from pomona.engine.sequence import Sequence
 from pomona.engine.states import RowState, stack_states
 
@@ -70,6 +72,8 @@ class ModelCache:
         """Some layer keeps something unknown: rows run alone, with mlx-lm's own caches, and share nothing."""
         self._layers = [] if self.opaque else [_paged_layer(leaf, settings) for leaf in leaves]
         self.groups = self._make_groups(leaves, budget_bytes)
+        for group in self.groups:
+            equip(group.layers, choose(settings.kernels))
         states = [] if self.opaque else [tuple(mx.zeros_like(a) for a in _arrays(leaf)) for leaf in leaves if type(leaf) is ArraysCache]
         self.zero_state = RowState(tuple(states), 0) if states else None
 
@@ -77,6 +81,11 @@ class ModelCache:
     def recurrent(self) -> bool:
         """Some layer keeps a state instead of positions."""
         return self.zero_state is not None
+
+    @property
+    def in_place(self) -> bool:
+        """Passes write where the pages lie, and need not wait until the one before has let go of them."""
+        return bool(self.groups) and all(layer.in_place for group in self.groups for layer in group.layers)
 
     @property
     def page_bytes(self) -> int:
@@ -191,6 +200,7 @@ class ModelCache:
         for index, group in enumerate(self.groups):
             group.fit_pools()
             view = self._view(group, [row.tables[index] for row in rows], starts, counts)
+            view.chained = len(set(map(id, rows))) < len(rows)
             for layer in group.layers:
                 layer.view = view
         states = iter(stack_states([row.state or self.zero_state for row in rows]) if self.zero_state else ())
@@ -207,8 +217,7 @@ class ModelCache:
         written = [array for state in states for array in state]
         for group in self.groups:
             for layer in group.layers:
-                layer.end_pass()
-                written += [*layer.key_pool.arrays, *layer.value_pool.arrays]
+                written += layer.end_pass()
         return written
 
     def shrink(self) -> None:
@@ -283,6 +292,7 @@ class ModelCache:
             first_blocks=firsts,
             seen=[table[first:end] for table, first, end in zip(tables, firsts, ends, strict=True)],
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
+            gathers=group.layers[0].kernels is not None,
         )
 
 

@@ -1,0 +1,135 @@
+"""Paged attention: what the kernels must do, by their plain reference; and the laws where an engine attends that way."""
+
+import math
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomona.engine.attention.paged import DecodeStep, Pools, Reference
+from pomona.engine.cache.views import DecodeView, GroupView, Place, padded
+from tests.engine.harness import PAGE, TRAINED, alone, drive, make_engine, make_prompt
+from tests.engine.scenes import Scene, scenes
+from tests.families import FAMILIES, VOCABULARY
+
+STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
+examples = settings(max_examples=60, deadline=None)
+
+
+def dense(scene: Scene, row: int) -> np.ndarray:
+    """(query_heads, values' dim) of one row, in float64, from its own list of keys and values."""
+    start, heads = scene.starts[row], scene.new_keys.shape[1]
+    keys = np.concatenate([scene.row_keys(row), scene.new_keys[row].astype(np.float64)], axis=1)[:, : start + 1]
+    values = np.concatenate([scene.row_values(row), scene.new_values[row].astype(np.float64)], axis=1)[:, : start + 1]
+    first = 0 if scene.window is None else max(0, start - scene.window + 1)
+    mixed: list[np.ndarray] = []
+    for head, query in enumerate(scene.queries[row, :, 0].astype(np.float64)):
+        own = head // (scene.queries.shape[1] // heads)
+        weights = np.exp(keys[own, first:] @ query * scene.scale)
+        rest = 0.0 if scene.sinks is None else math.exp(scene.sinks[head])
+        mixed.append(weights @ values[own, first:] / (weights.sum() + rest))
+    return np.stack(mixed)
+
+
+@examples
+@given(scene=scenes())
+def test_the_reference_is_attention_over_each_rows_own_keys(scene: Scene) -> None:
+    step = scene.step(mx.float32)
+    mixed, pools = Reference().attend(step)
+    for row in scene.rows:
+        np.testing.assert_allclose(np.array(mixed[row, :, 0]), dense(scene, row), atol=2e-5)
+    again = DecodeStep(**{**{name: getattr(step, name) for name in DecodeStep.__slots__}, "new": None, "pools": pools})
+    assert mx.allclose(Reference().attend(again)[0][: len(scene.rows)], mixed[: len(scene.rows)], atol=1e-6)
+
+
+@examples
+@given(scene=scenes())
+def test_only_the_places_of_new_tokens_change(scene: Scene) -> None:
+    step = scene.step(mx.float32)
+    pools = Reference().attend(step)[1]
+    for before, after, new in ((step.pools.keys, pools.keys, scene.new_keys), (step.pools.values, pools.values, scene.new_values)):
+        expected = np.array(before)
+        for row in scene.rows:
+            page, slot = scene.slot(row)
+            expected[:, page, slot] = new[row, :, 0]
+        np.testing.assert_array_equal(np.array(after)[:, 1:], expected[:, 1:])
+
+
+@examples
+@given(data=st.data())
+def test_written_tokens_are_gathered_in_order(data: st.DataObject) -> None:
+    counts = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+    starts = data.draw(st.lists(st.integers(0, 20), min_size=len(counts), max_size=len(counts)))
+    blocks = [-(-(start + count) // PAGE) for start, count in zip(starts, counts, strict=True)]
+    ends = np.cumsum([1, *blocks])
+    table = padded([list(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)], len(counts), max(blocks) + 1)
+    tokens = mx.random.normal((len(counts), 2, max(counts), 4))
+    zeros = mx.zeros((2, int(ends[-1]), PAGE, 4))
+    place = Place(table=mx.array(table), starts=mx.array(starts), counts=mx.array(counts), window=None, page_tokens=PAGE)
+    pools = Reference().write(Pools(zeros, zeros), tokens, -tokens, place)
+    for row, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        keys, values = Reference().gather(pools, place, start, count)
+        assert mx.array_equal(keys[row], tokens[row, :, :count])
+        assert mx.array_equal(values[row], -tokens[row, :, :count])
+
+
+@given(
+    rows=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    window=st.sampled_from([None, 1, 5, 16, 40]),
+    extra=st.integers(0, 3),
+    asked=st.sampled_from([None, 3, 50]),
+)
+@settings(deadline=None)
+def test_a_view_of_arrays_says_what_a_view_of_lists_says(rows: list[int], window: int | None, extra: int, asked: int | None) -> None:
+    firsts = [0 if window is None else max(0, start - window + 1) // PAGE for start in rows]
+    seen = [
+        list(range(10 * row + 1 + first, 10 * row + 2 + start // PAGE)) for row, (start, first) in enumerate(zip(rows, firsts, strict=True))
+    ]
+    lists = GroupView(
+        window=window, page_tokens=PAGE, starts=rows, counts=[1] * len(rows), first_blocks=firsts, seen=seen, offset=mx.array(rows)
+    )
+    table = mx.array(padded(seen, len(rows), lists.blocks + extra))
+    arrays = DecodeView(window=window, page_tokens=PAGE, table=table, starts=mx.array(rows, dtype=mx.int32))
+    mask, wanted = arrays.mask(asked, True), lists.mask(asked, True)
+    assert isinstance(mask, mx.array)
+    assert isinstance(wanted, mx.array)
+    if not lists.dense:
+        assert mx.array_equal(mask[..., : wanted.shape[-1]], wanted)
+        assert not mx.any(mask[..., wanted.shape[-1] :])
+    pages, slots = arrays.place.slots(1)
+    assert mx.array_equal(pages, lists.pages)
+    assert mx.array_equal(slots, lists.slots)
+    assert mx.array_equal(arrays.place.first_blocks, mx.array(firsts))
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *TRAINED])
+def test_the_laws_hold_with_kernels(name: str) -> None:
+    """batched == alone, chunked == whole, cached == uncached: the other side is alone and without kernels."""
+    kinds: list[dict[str, Any]] = [{}, {"temperature": 0.8, "seed": 3}, {"temperature": 1.2, "seed": 4, "top_p": 0.9, "logprobs": 1}]
+    rows = [make_prompt(str(i), STEM[: 2 + 17 * i], max_tokens=14, **kinds[i % 3]) for i in range(6)]
+    engine = make_engine(name, kernels="on", step_token_budget=24)
+    for _ in range(2):
+        results = drive(engine, {0: rows[:3], 4: rows[3:]})
+        for row in rows:
+            assert results[row.id].tokens == alone(name, row).tokens
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt_oss", "deepseek_v2"])
+def test_a_row_that_was_put_back_or_guessed_ahead_goes_on_the_same(name: str) -> None:
+    budget = 22 * make_engine(name).page_bytes
+    engine = make_engine(name, kernels="on", kv_cache_bytes=budget, speculation="lookup")
+    rows = [make_prompt(str(i), STEM[i : i + 20 + i], max_tokens=60) for i in range(5)]
+    results = drive(engine, {0: rows})
+    for row in rows:
+        assert results[row.id].tokens == alone(name, row).tokens
+    assert engine.stats().preemptions > 0
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_pages_go_their_own_way(bits: int) -> None:
+    row = make_prompt("a", STEM[:40], max_tokens=20)
+    results = [drive(make_engine("llama/wide", kv_bits=bits, kernels=kernels), {0: [row]})["a"].tokens for kernels in ("on", "off")]
+    assert results[0] == results[1]
