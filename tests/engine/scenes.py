@@ -1,6 +1,7 @@
 """Rows in pages, drawn at random: ragged lengths, shared beginnings, windows, sinks, padded rows, tables wider than needed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -10,21 +11,23 @@ from pomona.engine.attention.paged import DecodeStep, Pools
 from pomona.engine.cache.pages import TRASH_PAGE
 from pomona.engine.cache.views import Place, padded
 
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
     """One decode step, as NumPy arrays. The last `padding` rows are none."""
 
-    queries: np.ndarray
-    new_keys: np.ndarray
-    new_values: np.ndarray
-    key_pool: np.ndarray
-    value_pool: np.ndarray
+    queries: Floats
+    new_keys: Floats
+    new_values: Floats
+    key_pool: Floats
+    value_pool: Floats
     pages: list[list[int]]
     """Per row: all its pages, from its first token on."""
     starts: list[int]
     window: int | None
-    sinks: np.ndarray | None
+    sinks: Floats | None
     page_tokens: int
     padding: int
     wider: int
@@ -39,11 +42,11 @@ class Scene:
         """Of the scores."""
         return self.queries.shape[-1] ** -0.5
 
-    def row_keys(self, row: int) -> np.ndarray:
+    def row_keys(self, row: int) -> Floats:
         """(heads, tokens, dim): those before the new one."""
         return self._own(self.key_pool, row)
 
-    def row_values(self, row: int) -> np.ndarray:
+    def row_values(self, row: int) -> Floats:
         """As `row_keys`."""
         return self._own(self.value_pool, row)
 
@@ -80,7 +83,7 @@ class Scene:
             sinks=None if self.sinks is None else mx.array(self.sinks).astype(dtype),
         )
 
-    def _own(self, pool: np.ndarray, row: int) -> np.ndarray:
+    def _own(self, pool: Floats, row: int) -> Floats:
         own = pool[:, self.pages[row]].astype(np.float64)
         return own.reshape(own.shape[0], -1, own.shape[-1])[:, : self.starts[row]]
 
@@ -130,7 +133,7 @@ def make_scene(
         pages.append([*common, *[next(free) for _ in range(count - len(common))]])
     rows = len(starts) + padding
 
-    def normal(*shape: int) -> np.ndarray:
+    def normal(*shape: int) -> Floats:
         return random.standard_normal(shape).astype(np.float32)
 
     assert TRASH_PAGE == 0

@@ -1,6 +1,8 @@
 """Paged attention: what the kernels must do, by their plain reference; and the laws where an engine attends that way."""
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -9,23 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.engine.attention.paged import DecodeStep, Pools, Reference
+from pomona.engine.attention.paged import Pools, Reference
 from pomona.engine.cache.views import DecodeView, GroupView, Place, padded
 from tests.engine.harness import PAGE, TRAINED, alone, drive, make_engine, make_prompt
-from tests.engine.scenes import Scene, scenes
+from tests.engine.scenes import Floats, Scene, scenes
 from tests.families import FAMILIES, VOCABULARY
 
 STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
 examples = settings(max_examples=60, deadline=None)
 
 
-def dense(scene: Scene, row: int) -> np.ndarray:
+def dense(scene: Scene, row: int) -> Floats:
     """(query_heads, values' dim) of one row, in float64, from its own list of keys and values."""
     start, heads = scene.starts[row], scene.new_keys.shape[1]
     keys = np.concatenate([scene.row_keys(row), scene.new_keys[row].astype(np.float64)], axis=1)[:, : start + 1]
     values = np.concatenate([scene.row_values(row), scene.new_values[row].astype(np.float64)], axis=1)[:, : start + 1]
     first = 0 if scene.window is None else max(0, start - scene.window + 1)
-    mixed: list[np.ndarray] = []
+    mixed: list[Floats] = []
     for head, query in enumerate(scene.queries[row, :, 0].astype(np.float64)):
         own = head // (scene.queries.shape[1] // heads)
         weights = np.exp(keys[own, first:] @ query * scene.scale)
@@ -41,7 +43,7 @@ def test_the_reference_is_attention_over_each_rows_own_keys(scene: Scene) -> Non
     mixed, pools = Reference().attend(step)
     for row in scene.rows:
         np.testing.assert_allclose(np.array(mixed[row, :, 0]), dense(scene, row), atol=2e-5)
-    again = DecodeStep(**{**{name: getattr(step, name) for name in DecodeStep.__slots__}, "new": None, "pools": pools})
+    again = replace(step, new=None, pools=pools)
     assert mx.allclose(Reference().attend(again)[0][: len(scene.rows)], mixed[: len(scene.rows)], atol=1e-6)
 
 
@@ -51,11 +53,11 @@ def test_only_the_places_of_new_tokens_change(scene: Scene) -> None:
     step = scene.step(mx.float32)
     pools = Reference().attend(step)[1]
     for before, after, new in ((step.pools.keys, pools.keys, scene.new_keys), (step.pools.values, pools.values, scene.new_values)):
-        expected = np.array(before)
+        expected: Floats = np.array(before)
         for row in scene.rows:
             page, slot = scene.slot(row)
             expected[:, page, slot] = new[row, :, 0]
-        np.testing.assert_array_equal(np.array(after)[:, 1:], expected[:, 1:])
+        assert mx.array_equal(after[:, 1:], mx.array(expected[:, 1:]))
 
 
 @examples
@@ -64,8 +66,8 @@ def test_written_tokens_are_gathered_in_order(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))
     starts = data.draw(st.lists(st.integers(0, 20), min_size=len(counts), max_size=len(counts)))
     blocks = [-(-(start + count) // PAGE) for start, count in zip(starts, counts, strict=True)]
-    ends = np.cumsum([1, *blocks])
-    table = padded([list(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)], len(counts), max(blocks) + 1)
+    ends: np.ndarray[Any, Any] = np.cumsum([1, *blocks])
+    table = padded([list(range(a, b)) for a, b in pairwise(ends.tolist())], len(counts), max(blocks) + 1)
     tokens = mx.random.normal((len(counts), 2, max(counts), 4))
     zeros = mx.zeros((2, int(ends[-1]), PAGE, 4))
     place = Place(table=mx.array(table), starts=mx.array(starts), counts=mx.array(counts), window=None, page_tokens=PAGE)

@@ -221,7 +221,7 @@ class GroupView:
 View = GroupView | DecodeView
 
 
-def padded(seen: ReadOnlySequence[ReadOnlySequence[int]], rows: int, blocks: int) -> np.ndarray:
+def padded(seen: ReadOnlySequence[ReadOnlySequence[int]], rows: int, blocks: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint32]]:
     """(rows, blocks) uint32: the pages that rows see, with the trash page for what is missing. `blocks` must suffice for all."""
     table = np.full((rows, blocks), TRASH_PAGE, np.uint32)
     for line, pages in enumerate(seen):
