@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pomona.engine.attention.paged import DecodeStep, Pools
+from pomona.engine.attention.views import Place, padded
 from pomona.engine.cache.pages import TRASH_PAGE
-from pomona.engine.cache.views import Place, padded
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -151,3 +151,8 @@ def make_scene(
         padding=padding,
         wider=wider,
     )
+
+
+def numpy(array: mx.array) -> Floats:
+    """A copy in NumPy, of any float type."""
+    return np.array(array.astype(mx.float32), dtype=np.float32)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.engine.attention.paged import Pools, Reference
-from pomona.engine.cache.views import DecodeView, GroupView, Place, padded
+from pomona.engine.attention.views import DecodeView, GroupView, Place, padded
 from tests.engine.harness import PAGE, TRAINED, alone, drive, make_engine, make_prompt
-from tests.engine.scenes import Floats, Scene, scenes
+from tests.engine.scenes import Floats, Scene, numpy, scenes
 from tests.families import FAMILIES, VOCABULARY
 
 STEM = [(7 * i + 3) % VOCABULARY for i in range(90)]
@@ -42,7 +42,7 @@ def test_the_reference_is_attention_over_each_rows_own_keys(scene: Scene) -> Non
     step = scene.step(mx.float32)
     mixed, pools = Reference().attend(step)
     for row in scene.rows:
-        np.testing.assert_allclose(np.array(mixed[row, :, 0]), dense(scene, row), atol=2e-5)
+        np.testing.assert_allclose(numpy(mixed[row, :, 0]), dense(scene, row), atol=2e-5)
     again = replace(step, new=None, pools=pools)
     assert mx.allclose(Reference().attend(again)[0][: len(scene.rows)], mixed[: len(scene.rows)], atol=1e-6)
 
@@ -53,7 +53,7 @@ def test_only_the_places_of_new_tokens_change(scene: Scene) -> None:
     step = scene.step(mx.float32)
     pools = Reference().attend(step)[1]
     for before, after, new in ((step.pools.keys, pools.keys, scene.new_keys), (step.pools.values, pools.values, scene.new_values)):
-        expected: Floats = np.array(before)
+        expected = numpy(before)
         for row in scene.rows:
             page, slot = scene.slot(row)
             expected[:, page, slot] = new[row, :, 0]

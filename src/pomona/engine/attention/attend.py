@@ -1,22 +1,33 @@
 """Attention over pages, without copying them.
 
-mlx-lm's models call `mlx_lm.models.base.scaled_dot_product_attention`; `install` puts a version there that knows `PagedLayer` and
-chooses a way: kernels for one token per row (`paged.py`), `gather_mm` for ragged rows (`gathered.py`), else MLX's own attention
-over the keys and values that the layer handed out.
+mlx-lm's models call `mlx_lm.models.base.scaled_dot_product_attention`; `install` puts a version there that asks the cache first. The
+ways it has: kernels for one token per row (`paged.py`), `gather_mm` for ragged rows (`gathered.py`). Else MLX's own attention takes
+the keys and values that the cache handed out.
 """
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, cast
 
 import mlx.core as mx
 from mlx_lm.models import base
 
-from pomona.engine.attention.gathered import attend_gathered, suits
-from pomona.engine.cache.layers import PagedLayer
-from pomona.engine.cache.views import Mask
+from pomona.engine.attention.views import Mask
 
 _dense_attention = cast("Callable[..., mx.array]", base.scaled_dot_product_attention)
+
+
+class Attendant(ABC):
+    """A cache that can attend over what it keeps."""
+
+    @abstractmethod
+    def attend(self, queries: mx.array, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array | None:
+        """(rows, query_heads, tokens, dim) -> the same with the values' dim; None where it has no way of its own."""
+
+    @abstractmethod
+    def is_fetched(self, keys: mx.array, values: mx.array) -> bool:
+        """Whether these are the very arrays that the cache handed out, not something made of them."""
 
 
 def install() -> None:
@@ -37,10 +48,8 @@ def attend(  # noqa: PLR0913, PLR0917 - the signature that mlx-lm's models call
     sinks: mx.array | None = None,
 ) -> mx.array:
     """As mlx-lm's function of that name: (rows, query_heads, tokens, dim) -> the same with the values' dim."""
-    if isinstance(cache, PagedLayer) and cache.is_fetched(keys, values):
+    if isinstance(cache, Attendant) and cache.is_fetched(keys, values):
         mixed = cache.attend(queries, scale, mask, sinks)
         if mixed is not None:
             return mixed
-        if cache.kernels is None and suits(cache, mask):
-            return attend_gathered(queries, cache, scale, mask, sinks)
     return _dense_attention(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)

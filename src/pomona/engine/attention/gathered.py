@@ -14,24 +14,20 @@ at first use on CUDA) for more than a few query lines.
 
 import mlx.core as mx
 
-from pomona.engine.cache.layers import PagedLayer
-from pomona.engine.cache.views import Mask, View
+from pomona.engine.attention.views import Mask, View
 
 
-def suits(layer: PagedLayer, mask: Mask) -> bool:
+def suits(view: View, mask: Mask, dtypes: set[mx.Dtype]) -> bool:
     """The rows are ragged, and there are products for their types: MLX's `gather_mm` takes float32 alone on CPUs; see above for GPUs."""
-    if layer.present.dense or layer.key_pool.bits is not None:
+    if view.dense or not (isinstance(mask, mx.array) and mask.dtype == mx.bool_ and mask.shape[1] == 1):
         return False
-    if not (isinstance(mask, mx.array) and mask.dtype == mx.bool_ and mask.shape[1] == 1):
-        return False
-    if mx.default_device() == mx.cpu:
-        return layer.key_pool.dtype == mx.float32 and layer.value_pool.dtype == mx.float32
-    return layer.present.width == 1
+    return dtypes == {mx.float32} if mx.default_device() == mx.cpu else view.width == 1
 
 
-def attend_gathered(queries: mx.array, layer: PagedLayer, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array:
-    """(rows, query_heads, tokens, dim) -> the same with the values' dim."""
-    view, keys, values = layer.present, layer.key_pool.arrays[0], layer.value_pool.arrays[0]
+def attend_gathered(  # noqa: PLR0913, PLR0917 - what attention is made of
+    queries: mx.array, keys: mx.array, values: mx.array, view: View, scale: float, mask: Mask, sinks: mx.array | None
+) -> mx.array:
+    """(rows, query_heads, tokens, dim) and pools (heads, pages, page_tokens, dim) -> as the queries, with the values' dim."""
     rows, query_heads, tokens, dim = queries.shape
     heads, page_tokens = keys.shape[0], keys.shape[2]
     repeats, blocks = query_heads // heads, view.blocks

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import mlx.core as mx
 
-from pomona.engine.cache.views import Place
+from pomona.engine.attention.views import Place
 
 
 class Pools(NamedTuple):

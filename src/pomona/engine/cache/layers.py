@@ -16,8 +16,10 @@ import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
 from pomona.core.errors import ConfigurationError
+from pomona.engine.attention.attend import Attendant
+from pomona.engine.attention.gathered import attend_gathered, suits
 from pomona.engine.attention.paged import Choosy, DecodeStep, Kernels, Pools
-from pomona.engine.cache.views import GroupView, Mask, View, consecutive, limit_of
+from pomona.engine.attention.views import GroupView, Mask, View, consecutive, limit_of
 
 
 class PagePool:
@@ -96,7 +98,7 @@ class PagePool:
         return mx.dequantize(packed, scales, biases, group_size=self._group_size, bits=self.bits)
 
 
-class PagedLayer:
+class PagedLayer(Attendant):
     """The `cache` of one attention layer: reads and writes pages where the present pass's view says."""
 
     def __init__(self, keys: PagePool, values: PagePool) -> None:
@@ -170,19 +172,25 @@ class PagedLayer:
         return self._fetched is not None and keys is self._fetched[0] and values is self._fetched[1]
 
     def attend(self, queries: mx.array, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array | None:
-        """By kernels, over the pages: (rows, query_heads, 1, dim) -> the same with the values' dim. None where there are none for this.
+        """Over the pages: (rows, query_heads, tokens, dim) -> the same with the values' dim. None where there is no way for this."""
+        if self.kernels is not None:
+            return self._attend_by(self.kernels, queries, scale, mask, sinks)
+        pools = (self.key_pool, self.value_pool)
+        if self.key_pool.bits is not None or not suits(self.present, mask, {pool.dtype for pool in pools}):
+            return None
+        return attend_gathered(queries, pools[0].arrays[0], pools[1].arrays[0], self.present, scale, mask, sinks)
 
-        It writes what `update_and_fetch` was to write, which then need not be done.
-        """
+    def _attend_by(self, kernels: Kernels, queries: mx.array, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array | None:
+        """For one token per row. It writes what `update_and_fetch` was to write, which then need not be done."""
         view = self.present
         known, limit = limit_of(view, mask)
-        if self.kernels is None or view.width > 1 or not known or (isinstance(view, GroupView) and view.joined is not None):
+        if view.width > 1 or not known or (isinstance(view, GroupView) and view.joined is not None):
             return None
         if queries.dtype != self.key_pool.dtype or queries.shape[2] != 1:
             return None
         pools, new = (self.pools, None) if self._unwritten is None else (self._unwritten[0], self._unwritten[1:])
         step = DecodeStep(queries=queries, new=new, pools=pools, place=view.place, scale=scale, limit=limit, sinks=sinks)
-        mixed, self.pools = self.kernels.attend(step)
+        mixed, self.pools = kernels.attend(step)
         self._unwritten = None
         return mixed
 

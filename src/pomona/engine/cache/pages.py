@@ -10,8 +10,6 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterable
 
-TRASH_PAGE = 0
-
 
 class PageAllocator:
     """Pages of one group of layers. Grows up to `limit` pages; the caller grows the arrays to `capacity` when asked to."""

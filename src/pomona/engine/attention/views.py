@@ -12,9 +12,9 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
-from pomona.engine.cache.pages import TRASH_PAGE
-
 Mask = mx.array | str | None
+TRASH_PAGE = 0
+"""Takes what belongs to nobody: padding."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True, eq=False)
