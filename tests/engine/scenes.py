@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pomona.engine.attention.paged import DecodeStep, Pools
-from pomona.engine.attention.views import Place, padded
-from pomona.engine.cache.pages import TRASH_PAGE
+from pomona.engine.attention.views import TRASH_PAGE, Place, padded
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pomona.engine.cache.pages import TRASH_PAGE, PageAllocator
+from pomona.engine.attention.views import TRASH_PAGE
+from pomona.engine.cache.pages import PageAllocator
 
 
 def test_pages_are_consecutive_while_nobody_else_takes_them() -> None:

@@ -17,9 +17,9 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
 from pomona.engine.attention.choice import choose
-from pomona.engine.attention.views import GroupView
+from pomona.engine.attention.views import TRASH_PAGE, GroupView
 from pomona.engine.cache.layers import PagedLayer, PagePool, arrays_cache, equip
-from pomona.engine.cache.pages import TRASH_PAGE, PageAllocator
+from pomona.engine.cache.pages import PageAllocator
 from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
 from pomona.engine.sequence import Sequence
 from pomona.engine.states import RowState, stack_states
