@@ -26,7 +26,7 @@ from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.grammar.lexicon import read_lexicon
-from pomona.engine.probe import prove_batching
+from pomona.engine.probe import prepare
 from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduling.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
@@ -80,8 +80,7 @@ class Engine:
         self.max_context = min(settings.max_context or max_context, max_context, self._cache.longest_row())
         self._vision = vision
         self._runner = Runner(model, self._cache, vocabulary, vision)
-        self.warnings = prove_batching(self._runner, self._cache)
-        self._runner.ahead = settings.launch_ahead == "on"
+        self.warnings = prepare(self._runner, self._cache, settings)
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._adapter_queue = AdapterQueue[Sequence](self._adapters)
         self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)

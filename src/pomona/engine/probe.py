@@ -1,12 +1,13 @@
-"""Does this model give the same answer in a batch as alone? Asked once, with two short rows, when an engine is built.
+"""Does this model give the same answer in a batch as alone, and compiled as not? Asked once, with two short rows, when an engine is built.
 
 Some of mlx-lm's definitions cannot take rows at different positions. Rather than trust a list of names, try it; a model that
-fails still serves, one row per pass.
+fails still serves, one row per pass, or built anew for each.
 """
 
 import mlx.core as mx
 
 from pomona.core.generation import Prompt, SamplingParams
+from pomona.core.settings import EngineSettings
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.runner import Runner
 from pomona.engine.sequence import Sequence
@@ -14,6 +15,15 @@ from pomona.engine.sequence import Sequence
 PROMPTS = ((1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5))
 TOLERANCE = 0.05
 """Of the largest logit: far above bfloat16 rounding, far below a wrong position or mask."""
+
+
+def prepare(runner: Runner, cache: ModelCache, settings: EngineSettings) -> list[str]:
+    """Let `runner` do what is asked for and this model can; the warnings to show."""
+    warnings = prove_batching(runner, cache)
+    runner.ahead = settings.launch_ahead == "on" or (settings.launch_ahead == "auto" and cache.in_place)
+    if settings.compile == "on" or (settings.compile == "auto" and mx.default_device() != mx.cpu):
+        warnings += _prove_compiling(runner, cache)
+    return warnings
 
 
 def prove_batching(runner: Runner, cache: ModelCache) -> list[str]:
@@ -25,10 +35,31 @@ def prove_batching(runner: Runner, cache: ModelCache) -> list[str]:
     except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
         runner.batches = False
         return [f"This model cannot step rows at different positions together ({error}): its requests run one after another in each step."]
-    if float(mx.abs(together - alone).max()) <= TOLERANCE * float(mx.abs(alone).max()):
+    if _is_close(together, alone):
         return []
     runner.batches = False
     return ["This model gives other answers in a batch than alone: its requests run one after another in each step."]
+
+
+def _prove_compiling(runner: Runner, cache: ModelCache) -> list[str]:
+    """Compile decode passes in `runner` if that is proven."""
+    if not cache.traceable:
+        return []
+    plain = _logits(runner, cache, together=runner.batches)
+    runner.compile()
+    try:
+        same = _is_close(_logits(runner, cache, together=runner.batches), plain)
+        trouble = "" if same else "it gives other answers then"
+    except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+        trouble = str(error)
+    if not trouble:
+        return []
+    runner.compiled = None
+    return [f"This model's decode passes cannot be compiled ({trouble}): each is built anew."]
+
+
+def _is_close(one: mx.array, other: mx.array) -> bool:
+    return float(mx.abs(one - other).max()) <= TOLERANCE * float(mx.abs(other).max())
 
 
 def _logits(runner: Runner, cache: ModelCache, *, together: bool) -> mx.array:

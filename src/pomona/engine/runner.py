@@ -21,8 +21,10 @@ import mlx.nn as nn
 import numpy as np
 
 from pomona.engine.adapters.bank import AdapterBank
+from pomona.engine.attention.views import GroupView
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.grammar.masks import Masks
+from pomona.engine.passes.compiled import CompiledDecode
 from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
 from pomona.engine.scores import Scores, score
 from pomona.engine.sequence import Sequence
@@ -85,7 +87,13 @@ class Runner:
         """Rows may share a pass; `prove_batching` finds out."""
         self.ahead = False
         """A pass is started while the one before it runs."""
+        self.compiled: CompiledDecode | None = None
+        """Decode passes are replayed where it takes them."""
         self.adapters: AdapterBank | None = None
+
+    def compile(self) -> None:
+        """Replay decode passes from now on. The cache must be traceable."""
+        self.compiled = CompiledDecode(self._model, self._cache)
 
     def decode_groups(self, rows: list[Sequence]) -> list[list[Sequence]]:
         """Rows that share a decode pass."""
@@ -111,8 +119,8 @@ class Runner:
 
     def forward(self, rows: list[Sequence]) -> Pass:
         """Compute each row's last token; `choose` is to follow."""
-        logits, written = self._forward(rows, [1] * len(rows), _input_tokens(rows)[:, None])
-        return Pass(rows, written=written, logits=logits[:, -1])
+        logits, written = self._next_logits(rows)
+        return Pass(rows, written=written, logits=logits)
 
     def forward_guesses(self, rows: list[Sequence]) -> Pass:
         """Compute each row's last token and its guesses; `choose` is to follow, for the next token behind each of them.
@@ -169,10 +177,10 @@ class Runner:
 
     def logits(self, rows: list[Sequence]) -> mx.array:
         """(rows, vocabulary) after each row's last token, computed at once."""
-        logits, written = self._forward(rows, [1] * len(rows), _input_tokens(rows)[:, None])
+        logits, written = self._next_logits(rows)
         mx.synchronize()
         mx.eval(logits, written)
-        return logits[:, -1]
+        return logits
 
     def start(self, work: Pass) -> None:
         """Let the device begin this pass, behind the one before."""
@@ -206,6 +214,17 @@ class Runner:
         """The row ends: free what the sampler keeps of it."""
         self._penalties.close(row)
 
+    def _next_logits(self, rows: list[Sequence]) -> tuple[mx.array, list[mx.array]]:
+        """(rows, vocabulary) after each row's last token, and what is written."""
+        tokens = _input_tokens(rows)
+        if self.compiled is None or not self.compiled.takes(rows):
+            logits, written = self._forward(rows, [1] * len(rows), tokens[:, None])
+            return logits[:, -1], written
+        logits, written = self.compiled.forward(rows, tokens)
+        for row in rows:
+            row.computed += 1
+        return logits, written
+
     def _forward(
         self, rows: list[Sequence], counts: list[int], ids: mx.array, starts: list[int] | None = None
     ) -> tuple[mx.array, list[mx.array]]:
@@ -222,7 +241,7 @@ class Runner:
     def _call(self, rows: list[Sequence], starts: list[int], counts: list[int], ids: mx.array, caches: list[Any]) -> mx.array:
         if self._vision is None or not any(row.pictures for row in rows):
             return cast("mx.array", cast("Any", self._model)(ids, cache=caches))
-        views = [group.layers[0].present for group in self._cache.groups]
+        views = [view for group in self._cache.groups if isinstance(view := group.layers[0].present, GroupView)]
         return self._vision.call(self._model, PassWork(rows=rows, starts=starts, counts=counts, views=views), ids, caches)
 
 

@@ -17,7 +17,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
 from pomona.engine.attention.choice import choose
-from pomona.engine.attention.views import TRASH_PAGE, GroupView
+from pomona.engine.attention.views import TRASH_PAGE, DecodeView, GroupView
 from pomona.engine.cache.layers import PagedLayer, PagePool, arrays_cache, equip
 from pomona.engine.cache.pages import PageAllocator
 from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
@@ -205,6 +205,20 @@ class ModelCache:
                 layer.view = view
         states = iter(stack_states([row.state or self.zero_state for row in rows]) if self.zero_state else ())
         leaves = iter([layer or arrays_cache(next(states)) for layer in self._layers])
+        return [_rebuild(entry, leaves) for entry in self._probe]
+
+    @property
+    def traceable(self) -> bool:
+        """A pass needs to know of its rows nothing but what arrays tell: there are pages alone, and kernels for all of them."""
+        kernels = [layer.kernels for group in self.groups for layer in group.layers]
+        return bool(kernels) and None not in kernels and not self.recurrent
+
+    def begin_decode(self, views: ReadOnlySequence[DecodeView]) -> list[Any]:
+        """The `cache` argument for one token per row, of rows that stand where `views` say, by group."""
+        for group, view in zip(self.groups, views, strict=True):
+            for layer in group.layers:
+                layer.view = view
+        leaves = iter(self._layers)
         return [_rebuild(entry, leaves) for entry in self._probe]
 
     def end_pass(self, rows: ReadOnlySequence[Sequence], caches: list[Any]) -> list[mx.array]:

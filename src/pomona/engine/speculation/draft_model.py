@@ -15,7 +15,7 @@ from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
 from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
-from pomona.engine.probe import prove_batching
+from pomona.engine.probe import prepare
 from pomona.engine.runner import Pass, Runner
 from pomona.engine.sequence import Sequence
 
@@ -40,7 +40,7 @@ class DraftModel:
                 f"{loaded.id!r} keeps a state that cannot be taken back, so it cannot draft. Choose another draft model."
             )
         self._runner = Runner(loaded.module, self._cache, loaded.vocabulary)
-        self.warnings = [f"Draft model: {warning}" for warning in prove_batching(self._runner, self._cache)]
+        self.warnings = [f"Draft model: {warning}" for warning in prepare(self._runner, self._cache, settings)]
         self._shadows: dict[Sequence, Sequence] = {}
         self._guessed_at: dict[Sequence, int] = {}
         """Known tokens of a row when it was last guessed for."""
