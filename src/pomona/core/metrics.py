@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 LOAD_BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+PHASE_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -39,6 +40,8 @@ class Metrics:
         self.completion_tokens = counter("completion_tokens_total", "Tokens generated.", ("model",))
         self.first_token = histogram("time_to_first_token_seconds", "From request to first token.", ("model",), LATENCY_BUCKETS)
         self.token_gap = histogram("inter_token_gap_seconds", "Between two tokens of one stream.", ("model",), GAP_BUCKETS)
+        told = "Where the time of requests went, by phase, as `pomona trace` tells."
+        self.request_phase = histogram("request_phase_seconds", told, ("model", "phase"), PHASE_BUCKETS)
         self.running = gauge("engine_running_rows", "Rows that prefill or decode.", ("model",))
         self.waiting = gauge("engine_waiting_requests", "Requests that wait for a row or for pages.", ("model",))
         self.pages_used = gauge("engine_kv_pages_used", "KV pages held by running rows.", ("model",))

@@ -12,6 +12,7 @@ from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Sta
 from pomona.core.messages import Message
 from pomona.core.ports import TokenSource
 from pomona.core.status import ModelFacts
+from pomona.core.tracing.marks import AnswerTrace
 from pomona.fleet.diagnosis import Comparison, PromptMemory, comparable_ids
 from pomona.pictures.blindness import holds_pictures, without_pictures
 from pomona.pictures.geometry.facts import VisionFacts
@@ -98,10 +99,15 @@ class ModelGenerator:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. A stop string, or the end of the reader, cancels the engine's row."""
+        trace = request.trace or AnswerTrace()
+        trace.enter("place")
         async with self._engine.place() as facts:
+            if request.messages is not None and holds_pictures(request.messages):
+                trace.enter("pictures")
             request = await self._words.seen(request)
             builder = self._words.builder(max_context=facts.max_context, vocabulary=facts.vocabulary)
-            planned = await asyncio.get_running_loop().run_in_executor(self._pool, self._plan, builder, request)
+            trace.enter("threads")
+            planned = await asyncio.get_running_loop().run_in_executor(self._pool, self._plan, builder, request, trace)
             prompt = planned.prompt
             seen_before = self._memory.compare(request, comparable_ids(prompt))
             output = TextOutput(
@@ -112,19 +118,33 @@ class ModelGenerator:
                 prompt_ids=prompt.token_ids,
                 picture_tokens=sum(picture.length for picture in prompt.pictures),
             )
+            trace.enter_engine()
             async with aclosing(self._engine.stream(prompt)) as steps:
                 # the engine alone can say whether it can use an adapter, and does so before it computes anything
-                step = await anext(steps) if prompt.adapter else TokenStep()
+                step = await _next(steps, trace) if prompt.adapter else TokenStep()
                 yield Started(prompt_tokens=len(prompt.token_ids))
+                trace.note_handed()
                 while not output.finished:
                     for event in output.push(step):
+                        trace.note_parsed()
                         yield _diagnosed(event, seen_before)
-                    step = step if output.finished else await anext(steps)
+                        trace.note_handed()
+                    trace.note_parsed()
+                    step = step if output.finished else await _next(steps, trace)
 
-    def _plan(self, builder: PromptBuilder, request: GenerateRequest) -> PlannedPrompt:
+    def _plan(self, builder: PromptBuilder, request: GenerateRequest, trace: AnswerTrace) -> PlannedPrompt:
+        trace.enter("template")
         adapter = self._adapter_of(request.model)
         planned = builder.plan(request)
         return planned if adapter is None else replace(planned, prompt=replace(planned.prompt, adapter=str(adapter)))
+
+
+async def _next(steps: AsyncGenerator[TokenStep], trace: AnswerTrace) -> TokenStep:
+    step = await anext(steps)
+    trace.note_awaited()
+    if step.times is not None:
+        trace.note_times(step.times, last=step.finish_reason is not None)
+    return step
 
 
 def _diagnosed(event: GenerateEvent, seen_before: Comparison | None) -> GenerateEvent:

@@ -19,6 +19,7 @@ from pomona.server.access.visits import caller_of, limit_headers, origins_of, te
 from pomona.server.errors import shape_of
 from pomona.server.merging import merge
 from pomona.server.services import Services
+from pomona.server.tracing.current import trace_answer
 
 Events = AsyncGenerator[tuple[int, GenerateEvent]]
 
@@ -52,7 +53,16 @@ def _call(services: Services, http: Request, caller: Caller, requests: Sequence[
     """The call with what is known of its caller. Raises InvalidRequest."""
     wish = wanted_priority(http.headers)
     priority = priority_for(caller, wish, requests[0].priority)
-    asked = [replace(request, caller=caller.id, account=_account(http, caller, request), priority=priority) for request in requests]
+    asked = [
+        replace(
+            request,
+            caller=caller.id,
+            account=_account(http, caller, request),
+            priority=priority,
+            trace=trace_answer(request.id, request.model),
+        )
+        for request in requests
+    ]
     return services.control.call(caller, asked, origins_of(http.headers, caller, len(asked)))
 
 

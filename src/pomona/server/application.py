@@ -35,6 +35,7 @@ from pomona.server.admin.monitoring import monitoring_routes
 from pomona.server.admin.overview import overview_routes, plain_status_routes
 from pomona.server.admin.probes import probe_routes
 from pomona.server.admin.registry import registry_routes
+from pomona.server.admin.requests.routes import request_routes
 from pomona.server.admin.services import AdminServices
 from pomona.server.admin.traffic import History, Traffic
 from pomona.server.answering import SightedTokenization
@@ -51,6 +52,9 @@ from pomona.server.openai.responses.routes import response_routes
 from pomona.server.recording import Listener, Recorder, count_in, write_to_log
 from pomona.server.services import Backend, Management, Services
 from pomona.server.tokens.routes import token_routes
+from pomona.server.tracing.explaining import observe_in
+from pomona.server.tracing.middleware import Tracing
+from pomona.server.tracing.store import TraceStore
 from pomona.server.vectors.routes import vector_routes
 
 NO_KEYS = KeyRing()
@@ -59,6 +63,7 @@ _DESK_ROUTES = (
     figure_routes,
     memory_routes,
     event_routes,
+    request_routes,
     cache_routes,
     capability_routes,
     loading_routes,
@@ -71,15 +76,16 @@ def create_public_app(
 ) -> FastAPI:
     """The API for clients. Every request to the backend's generator is recorded in `metrics`, in the log and by `listeners`."""
     rules = Rules(keys=keys, needs="public", settings=settings)
-    app = _create_app("Pomona", rules, metrics)
+    traces = TraceStore(settings.tracing.requests, settings.tracing.bytes, at_end=(observe_in(metrics),))
+    app = _create_app("Pomona", rules, metrics, traces)
     if backend.residents:
         app.add_middleware(MemoryHeaders, residents=backend.residents)
     app.openapi = partial(_describe, app, rules, backend.directory)
     drain = drain_of(app)
     history = History()
-    recorder = Recorder(metrics, (count_in(metrics), write_to_log, history, *listeners))
+    recorder = Recorder(metrics, (count_in(metrics), write_to_log, history, traces, *listeners))
     control = Control(backend.generator, settings, clock=time.monotonic, backlog=lambda: waiting_rows(backend.status))
-    app.state.traffic = Traffic(control=control, history=history)
+    app.state.traffic = Traffic(control=control, history=history, traces=traces)
     drain.when_begun(control.coalescer.end_orphans)
     services = Services(
         generator=backend.generator,
@@ -149,7 +155,7 @@ def drain_of(app: FastAPI) -> Drain:
     return drain
 
 
-def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
+def _create_app(title: str, rules: Rules, metrics: Metrics, traces: TraceStore | None = None) -> FastAPI:
     settings, drain = rules.settings, Drain()
     app = FastAPI(
         title=title,
@@ -158,6 +164,7 @@ def _create_app(title: str, rules: Rules, metrics: Metrics) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(RequestId),
+            *([Middleware(Tracing, store=traces)] if traces else []),
             *([cross_origin(settings.access)] if rules.needs == "public" else []),  # outside the door: browsers ask first, without a key
             Middleware(ErrorBorder),
             Middleware(Gate, drain=drain),

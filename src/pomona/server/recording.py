@@ -13,6 +13,7 @@ from pomona.core.metrics import Metrics
 from pomona.core.ports import Generator
 from pomona.core.records import RequestRecord
 from pomona.core.telemetry import get_logger
+from pomona.server.tracing.current import name_trace
 
 Listener = Callable[[RequestRecord], None]
 Clock = Callable[[], float]
@@ -33,7 +34,8 @@ class Recorder:
 
     @contextmanager
     def refusals(self, endpoint: str, request_id: str, caller: str = "") -> Iterating[None]:
-        """Record errors raised inside: those of requests that never reach a generator."""
+        """Record errors raised inside: those of requests that never reach a generator. From here on the request is traced."""
+        name_trace(endpoint, request_id, caller)
         arrived = self._clock()
         try:
             yield
@@ -82,6 +84,8 @@ class RecordingGenerator:
             watch.end(error.code)
             raise
         finally:
+            if request.trace:
+                request.trace.close()
             _tell(self._listeners, replace(watch.record(request, self._endpoint), coalesced=self._coalesced))
 
 

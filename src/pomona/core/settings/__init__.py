@@ -21,6 +21,7 @@ from pomona.core.settings.sections import (
     Section,
     ServerSettings,
     Settings,
+    TracingSettings,
     VectorsSettings,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
+    "TracingSettings",
     "VectorsSettings",
     "load_settings",
     "parse_value",

@@ -371,6 +371,13 @@ class LoggingSettings(Section):
     format: Literal["auto", "human", "json"] = Field(default="auto", description="auto: lines for people on a terminal, JSON otherwise.")
 
 
+class TracingSettings(Section):
+    """What is remembered of where the time of requests went."""
+
+    requests: int = Field(default=500, ge=1, le=100_000, description="Last requests whose times are kept, for `pomona trace`.")
+    bytes: int = Field(default=8 * 2**20, ge=2**16, le=2**40, description="What they may take in memory; the oldest go first.")
+
+
 class Settings(Section):
     """All settings of one Pomona."""
 
@@ -387,3 +394,4 @@ class Settings(Section):
     anthropic: AnthropicSettings = AnthropicSettings()
     responses: ResponsesSettings = ResponsesSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()

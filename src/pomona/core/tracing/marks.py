@@ -76,7 +76,7 @@ class AnswerTrace(Course):
     gateway's side: waiting for the engine, reading its tokens, handing events on until the next one is asked for.
     """
 
-    __slots__ = ("_lap", "awaited", "first_at", "handed", "id", "joined", "lives", "parsed", "told_at")
+    __slots__ = ("_lap", "awaited", "complete", "first_at", "handed", "id", "joined", "lives", "parsed")
 
     def __init__(self, id: str = "", clock: Clock = time.monotonic) -> None:
         super().__init__("control", clock)
@@ -85,6 +85,8 @@ class AnswerTrace(Course):
         """The id of the answer that ran already, where this one joined it."""
         self.lives: list[tuple[RowTimes, float]] = []
         """What engines told, and when; more than one where an engine died and another went on."""
+        self.complete = False
+        """What the engine told is all of it."""
         self.first_at: float | None = None
         """When its first token was taken."""
         self.awaited = self.parsed = self.handed = 0.0
@@ -123,8 +125,9 @@ class AnswerTrace(Course):
         self.handed += now - self._lap
         self._lap = now
 
-    def note_times(self, times: RowTimes) -> None:
-        """An engine tells of the row. What it told before of the same row is out of date."""
+    def note_times(self, times: RowTimes, *, last: bool) -> None:
+        """An engine tells of the row. What it told before of the same row is out of date; nothing comes behind the `last`."""
+        self.complete = last
         if self.first_at is None:
             self.first_at = self._lap
         if self.lives and self.lives[-1][0].began == times.began:
@@ -168,6 +171,13 @@ class RequestTrace(Course):
     def running(self) -> bool:
         """It is answered still, be it without a client."""
         return self.ended is None or any(answer.started and answer.ended is None for answer in self.answers)
+
+    @property
+    def end(self) -> float:
+        """When all of it was over; now, while it runs."""
+        if self.running or self.ended is None:
+            return self.clock()
+        return max(self.ended, *(answer.ended or 0.0 for answer in self.answers), 0.0)
 
     def answer(self, id: str) -> AnswerTrace:
         """One more answer of this request."""

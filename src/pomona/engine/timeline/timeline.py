@@ -20,8 +20,8 @@ MOST_PASSES = 2048
 LOOKED_AT = 64
 """Waiting rows whose reasons are looked at in one step."""
 _REASONS: tuple[Stage, ...] = ("rows", "pages", "turn")
-_BLAMES: frozenset[Stage] = frozenset({"rows", "pages", "turn", "beginning", "put_back", "prefill", "decode"})
-"""Stages in which other rows' prompts are in the way."""
+_BLAMES: frozenset[Stage] = frozenset({"turn", "prefill", "decode"})
+"""Stages in which other rows' prompts are in the way; in the first only while nothing else was short."""
 
 
 class _Prompts(NamedTuple):
@@ -29,6 +29,7 @@ class _Prompts(NamedTuple):
 
     end: float
     seconds: float
+    blocked: Stage
     ids: tuple[str, ...]
     counts: tuple[int, ...]
 
@@ -124,7 +125,7 @@ class Timeline:
             watch.own += seconds
             watch.prefill_passes += 1
             watch.prefill_tokens += count
-        self._log.append(_Prompts(self._mark, seconds, tuple(row.id for row in rows), tuple(counts)))
+        self._log.append(_Prompts(self._mark, seconds, self._blocked, tuple(row.id for row in rows), tuple(counts)))
         for row in rows:
             if row.watch.stage == "prefill" and row.prefill_left <= 0:
                 self._enter(row, "decode")
@@ -162,15 +163,13 @@ class Timeline:
 
     def _close_wait(self, watch: RowWatch, end: float) -> None:
         """A wait may have had several reasons, one after the other: what the engine as a whole was short of."""
-        behind = watch.behind
+        behind, watch.behind = watch.behind, 0.0
         spent = {reason: self._waits[reason] - before for reason, before in zip(_REASONS, watch.waits, strict=True)}
-        whole = end - watch.since
         for reason in ("rows", "pages"):
             seconds = min(spent[reason], end - watch.since)
             if seconds > 0:
-                watch.behind = behind * seconds / whole
                 watch.close(reason, watch.since + seconds)
-        watch.behind = behind * (end - watch.since) / whole if whole > 0 else 0.0
+        watch.behind = behind
         watch.close("turn", end)
 
     def _baseline(self, watch: RowWatch) -> None:
@@ -181,7 +180,7 @@ class Timeline:
         """Count the passes over other rows' prompts since the log was read last."""
         if watch.stage in _BLAMES:
             for entry in self._log[max(0, watch.place - self._forgotten) :]:
-                if row_id not in entry.ids:
+                if row_id not in entry.ids and (entry.blocked == "turn" or watch.stage != "turn"):
                     _blame(watch, entry, min(entry.seconds, entry.end - watch.since))
         watch.place = self._forgotten + len(self._log)
 

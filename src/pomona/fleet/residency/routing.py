@@ -22,6 +22,8 @@ class PooledGenerator:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`. Raises as `ResidentPool.lease` does, and what the model's own generator raises."""
+        if request.trace:
+            request.trace.enter("load")
         await self._admit(request.priority)
         async with (
             self._pool.lease(request.model, keep_alive_seconds=request.keep_alive_seconds) as resident,

@@ -10,7 +10,9 @@ from structlog.contextvars import bound_contextvars
 
 from pomona.server.errors import BodyTooLarge, BodyTooSlow, error_response, shape_of
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+REQUEST_ID = "request_id"
+"""Under this name the id is in a scope's state."""
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestId:
@@ -25,7 +27,7 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        request_id = given if _SANE.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -33,6 +35,7 @@ class RequestId:
                 headers["x-request-id"] = headers["request-id"] = request_id  # OpenAI's name and Anthropic's
             await send(message)
 
+        scope.setdefault("state", {})[REQUEST_ID] = request_id
         with bound_contextvars(request_id=request_id):
             await self._app(scope, receive, send_with_id)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pomona.control.stack import Control
 from pomona.core.records import RequestRecord
+from pomona.server.tracing.store import TraceStore
 
 REMEMBERED = 2048
 """Requests whose times are kept for percentiles."""
@@ -64,10 +65,11 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What is decided about requests, and what became of them."""
+    """What is decided about requests, what became of them, and where their time went."""
 
     control: Control
     history: History
+    traces: TraceStore
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -15,6 +15,7 @@ from pomona.server.access.visits import caller_of, limit_headers, tell, wanted_p
 from pomona.server.drain import attend
 from pomona.server.errors import shape_of
 from pomona.server.services import Services
+from pomona.server.tracing.current import trace_answer
 
 T = TypeVar("T")
 Work = Callable[[str], Awaitable[tuple[T, int]]]
@@ -37,7 +38,8 @@ async def call(services: Services, http: Request, endpoint: str, request: Genera
             raise
         wait = queue.check(1, priority)
     tell(http.scope, limit_headers(standing, wait, shape_of(http.scope)))
-    measured, recorded = _Measured(work, caller), replace(request, caller=caller.id, priority=priority)
+    trace = trace_answer(request.id, request.model)
+    measured, recorded = _Measured(work, caller), replace(request, caller=caller.id, priority=priority, trace=trace)
     with ExitStack() as taken:
         with services.recorder.refusals(endpoint, request.id, caller.id):
             stay = taken.enter_context(limiter.stay(caller, [request]))
@@ -64,6 +66,8 @@ class _Measured(Generic[T]):
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Do the work."""
         yield Started(prompt_tokens=0)
+        if request.trace:
+            request.trace.enter("vectors")
         made, self.tokens = await self._work(self._caller.id)
         self._made.append(made)
         yield Finished(reason="stop", usage=Usage(prompt_tokens=self.tokens))
