@@ -9,7 +9,7 @@ import pytest
 from pomona.models.cpu.blas import prepare_blas
 
 # Suites that need more than a plain machine; pyproject.toml says what. Ask for one with -m NAME.
-SUITES = ("gpu", "mac", "network", "torch", "soak", "clients", "weights")
+SUITES = ("gpu", "mac", "network", "torch", "soak", "chaos", "clients", "weights")
 
 left_out = pytest.StashKey[Counter[str]]()
 
