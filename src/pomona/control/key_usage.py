@@ -1,5 +1,7 @@
 """What each key was used for: kept in memory, added to a file beside the keys now and then."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -43,28 +45,29 @@ def read_usage(path: Path) -> Mapping[str, Use]:
 
 
 class UsageBook:
-    """A listener to records that adds them up by caller. `now` is in Unix seconds.
+    """A listener to records that adds them up by caller. `now` is in Unix seconds; `clock` only rises.
 
-    What was added is written by `writer` at most once a minute, so that no request waits for the disk, and by `close`. Several servers may
-    write into one file.
+    What was added is written by `writer` at most once a minute, so that no request waits for the disk, and by `close`. What cannot be
+    written is kept for the next time. Several servers may write into one file.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float], writer: Executor) -> None:
+    def __init__(self, path: Path, now: Callable[[], float], writer: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._now = now
         self._writer = writer
+        self._clock = clock
         self._new: dict[str, Use] = {}
-        self._written = now()
+        self._unwritten: deque[Mapping[str, Use]] = deque()
+        self._written = clock()
 
     def __call__(self, record: RequestRecord) -> None:
         """Count a request."""
         if not record.caller:
             return
-        now = self._now()
         tokens = record.usage.total_tokens if record.outcome == "ok" else 0
-        self._new[record.caller] = self._new.get(record.caller, Use()).plus(Use(requests=1, tokens=tokens, last_used=int(now)))
-        if now - self._written >= WRITE_SECONDS:
-            self._written = now
+        self._new[record.caller] = self._new.get(record.caller, Use()).plus(Use(requests=1, tokens=tokens, last_used=int(self._now())))
+        if self._clock() - self._written >= WRITE_SECONDS:
+            self._written = self._clock()
             self._writer.submit(self._add, self._take())
 
     def close(self) -> None:
@@ -73,6 +76,9 @@ class UsageBook:
 
     def _take(self) -> Mapping[str, Use]:
         new, self._new = self._new, {}
+        while self._unwritten:
+            for key, use in self._unwritten.popleft().items():
+                new[key] = new.get(key, Use()).plus(use)
         return new
 
     def _add(self, new: Mapping[str, Use]) -> None:
@@ -85,4 +91,5 @@ class UsageBook:
                     total[key] = total.get(key, Use()).plus(use)
                 write_private(self._path, msgspec.json.encode(total))
         except OSError as error:
+            self._unwritten.append(new)
             log.warning("key_usage_not_written", path=str(self._path), problem=error.strerror)

@@ -152,14 +152,15 @@ def test_a_file_that_breaks_under_a_running_server_changes_nothing(tmp_path: Pat
 
 
 def test_use_is_added_up_over_servers_and_written_at_most_once_a_minute(tmp_path: Path) -> None:
-    path, now = usage_path(tmp_path / "keys.json"), [NOW]
+    path, now, ticks = usage_path(tmp_path / "keys.json"), [NOW], [0.0]
     with ThreadPoolExecutor(1) as writer:
-        books = [UsageBook(path, lambda: now[0], writer) for _ in range(2)]
+        books = [UsageBook(path, lambda: now[0], writer, lambda: ticks[0]) for _ in range(2)]
         for book in books:
             book(record("a", 10))
         writer.submit(int).result()
         assert not path.exists()
-        now[0] += 61
+        now[0] -= 10**6  # a wall clock that is put right decides nothing
+        ticks[0] += 61
         books[0](record("a", 5))
         writer.submit(int).result()
         assert read_usage(path)["a"].requests == 2
@@ -171,7 +172,21 @@ def test_use_is_added_up_over_servers_and_written_at_most_once_a_minute(tmp_path
 
     use = read_usage(path)
     assert set(use) == {"a"}
-    assert (use["a"].requests, use["a"].tokens, use["a"].last_used) == (5, 25, int(NOW) + 61)
+    assert (use["a"].requests, use["a"].tokens, use["a"].last_used) == (5, 25, int(NOW))
+
+
+def test_use_that_cannot_be_written_is_kept_for_the_next_time(tmp_path: Path) -> None:
+    path, ticks = usage_path(tmp_path / "keys.json"), [0.0]
+    with ThreadPoolExecutor(1) as writer:
+        book = UsageBook(path, lambda: NOW, writer, lambda: ticks[0])
+        path.mkdir()  # as good as a full disk, for whoever runs the tests
+        ticks[0] = 61.0
+        book(record("a", 10))
+        writer.submit(int).result()
+        path.rmdir()
+        book(record("a", 5))
+        book.close()
+    assert (read_usage(path)["a"].requests, read_usage(path)["a"].tokens) == (2, 15)
 
 
 def record(caller: str, tokens: int, outcome: str = "ok") -> RequestRecord:

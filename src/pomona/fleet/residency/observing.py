@@ -31,16 +31,19 @@ RUNTIME_STATES: dict[EngineState | None, RuntimeState] = {
 
 
 class ObservedGenerator:
-    """A Generator that tells an event bus of what it hands through."""
+    """A Generator that tells an event bus of what it hands through. `now` is in Unix seconds; `clock` only rises."""
 
-    def __init__(self, inner: Generator, events: EventBus, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, inner: Generator, events: EventBus, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._inner = inner
         self._events = events
         self._now = now
+        self._clock = clock
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateEvent]:
         """Answer `request`."""
-        begun = self._now()
+        begun = self._clock()
         try:
             async with aclosing(self._inner.generate(request)) as events:
                 async for event in events:
@@ -62,7 +65,7 @@ class ObservedGenerator:
                     self._events.publish(GenerationToken(request=id, model=model, text=text, at=at))
             case Finished(usage=usage):
                 completed = GenerationCompleted(
-                    request=id, model=model, completion_tokens=usage.completion_tokens, seconds=at - begun, at=at
+                    request=id, model=model, completion_tokens=usage.completion_tokens, seconds=self._clock() - begun, at=at
                 )
                 self._events.publish(completed)
             case _:

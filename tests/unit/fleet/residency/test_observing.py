@@ -24,7 +24,7 @@ REQUEST = GenerateRequest(id="r", model="m", text="Once", max_tokens=4)
 async def told(generator: ScriptedGenerator, *, tokens: bool) -> list[Event]:
     """What watchers hear while an answer is given, whose events go through as they are."""
     bus, heard = EventBus(), list[Event]()
-    observed = ObservedGenerator(generator, bus, now=lambda: 7.0)
+    observed = ObservedGenerator(generator, bus, now=lambda: 7.0, clock=iter([100.0, 102.5]).__next__)
     with bus.following(tokens=tokens) as events:
         try:
             assert [event async for event in observed.generate(REQUEST)] == generator.script
@@ -41,7 +41,7 @@ async def test_an_answer_begins_and_ends() -> None:
     started, completed = await told(ScriptedGenerator(script=answer("one", " two")), tokens=False)
     assert isinstance(started, GenerationStarted)
     assert isinstance(completed, GenerationCompleted)
-    assert (started.request, started.model, completed.request, completed.seconds) == ("r", "m", "r", 0.0)
+    assert (started.request, started.model, completed.request, completed.seconds) == ("r", "m", "r", 2.5)
 
 
 async def test_tokens_are_told_to_those_who_ask_for_them() -> None:
