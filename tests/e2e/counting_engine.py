@@ -14,7 +14,9 @@ from pomona.core.status import EngineCounters
 from pomona.engine.process.host import Loaded, run
 from pomona.engine.protocol import Launch, Ready
 
-CRASH, ABORT, HANG, REFUSE = 9001, 9002, 9003, 9004
+CRASH, ABORT, HANG, REFUSE, LATE = 9001, 9002, 9003, 9004, 9005
+LATE_TOKENS = 20
+"""That a prompt with `LATE` makes before the engine aborts."""
 VOCABULARY = 10_000
 STEP_SECONDS = 0.0005
 
@@ -22,7 +24,8 @@ STEP_SECONDS = 0.0005
 class CountingEngine:
     """The protocol of `pomona.engine.engine.Engine`. A row holds one page; `waiting` counts the paused ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hungry: bool = False) -> None:
+        self.hungry = hungry
         self.rows: dict[str, Prompt] = {}
         self.made: dict[str, int] = {}
         self.paused: set[str] = set()
@@ -32,7 +35,7 @@ class CountingEngine:
         if REFUSE in prompt.token_ids:
             raise ContextOverflow(f"A prompt of {len(prompt.token_ids)} tokens is too long for the double.")
         self.rows[prompt.id] = prompt
-        self.made[prompt.id] = 0
+        self.made[prompt.id] = len(prompt.answered_ids)
 
     def cancel(self, id: str) -> None:
         self.rows.pop(id, None)
@@ -54,6 +57,8 @@ class CountingEngine:
     def step(self) -> list[tuple[str, TokenStep]]:
         self.steps += 1
         time.sleep(STEP_SECONDS)  # the device works
+        if self.hungry and self.steps > LATE_TOKENS:
+            raise RuntimeError("[malloc] Unable to allocate 123 bytes.")
         return [(id, self._next(prompt)) for id, prompt in list(self.rows.items()) if id not in self.paused]
 
     def stats(self) -> EngineCounters:
@@ -68,6 +73,8 @@ class CountingEngine:
             raise RuntimeError("the double was told to crash")
         if ABORT in prompt.token_ids:
             os.abort()
+        if LATE in prompt.token_ids and self.made[prompt.id] == LATE_TOKENS:
+            os.abort()
         if HANG in prompt.token_ids:
             threading.Event().wait()
         token_id = (len(prompt.token_ids) + self.made[prompt.id]) % VOCABULARY
@@ -79,7 +86,8 @@ class CountingEngine:
 
 
 def load(launch: Launch) -> Loaded:
-    """A model named `unusable` cannot be loaded, `broken` surprises, `dies` ends the process, `slow` takes for ever."""
+    """A model named `unusable` cannot be loaded, `broken` surprises, `dies` ends the process,
+    `slow` takes for ever; `hungry` runs out of memory."""
     match launch.model:
         case "unusable":
             raise ModelUnusable(f"The folder {str(launch.folder)!r} holds no model.")
@@ -103,7 +111,7 @@ def load(launch: Launch) -> Loaded:
         stats=EngineCounters(),
         warnings=["It only counts."],
     )
-    return Loaded.stepped(CountingEngine(), lambda: None, ready)
+    return Loaded.stepped(CountingEngine(hungry=launch.model == "hungry"), lambda: None, ready)
 
 
 if __name__ == "__main__":

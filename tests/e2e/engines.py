@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from pomona.core.generation import Prompt, SamplingParams, TokenStep
 from pomona.core.ports import TokenSource
 from pomona.core.settings import EngineSettings, FleetSettings, LoggingSettings, ModelsSettings
 from pomona.engine.protocol import Launch, Prepare
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.process.starting import Starter
-from pomona.fleet.supervisor import Supervisor
+from pomona.fleet.survival.care import Care
+from pomona.fleet.survival.engine import SurvivingEngine
+from pomona.fleet.survival.supervisor import Supervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
 PREPARE = Prepare(cache_folder=Path("nowhere"), models=ModelsSettings())
@@ -52,10 +56,31 @@ async def started(settings: FleetSettings = QUICK) -> AsyncGenerator[EngineClien
 
 
 @asynccontextmanager
-async def supervised(settings: FleetSettings = QUICK, model: str = "counting", places: int = 8) -> AsyncGenerator[Supervisor]:
-    """A supervisor, and the means to look at the processes that it starts."""
-    async with Supervisor(model, partial(spawn, model, settings), settings, places=places) as supervisor:
-        yield supervisor
+async def surviving(
+    spawn: Callable[[float], EngineClient],
+    settings: FleetSettings = QUICK,
+    *,
+    model: str = "counting",
+    places: int = 8,
+    care: Care | None = None,
+) -> AsyncGenerator[SurvivingEngine]:
+    """An engine that is kept alive, with processes from `spawn`, which is told the share of memory for keys and values."""
+    care = care or Care.of(settings)
+    async with Supervisor(model, spawn, settings, breaker=care.breaker) as supervisor:
+        yield SurvivingEngine(supervisor, settings, care.quarantine, places=places, rows=64)
+
+
+@asynccontextmanager
+async def supervised(settings: FleetSettings = QUICK, model: str = "counting", places: int = 8) -> AsyncGenerator[SurvivingEngine]:
+    """As `surviving`, with a model of that name."""
+    async with surviving(lambda _: spawn(model, settings), settings, model=model, places=places) as engine:
+        yield engine
+
+
+def engine_pids() -> list[int]:
+    """Engines started by this process that still run."""
+    engines = [child for child in psutil.Process().children() if "counting_engine" in " ".join(child.cmdline())]
+    return [engine.pid for engine in engines if engine.status() != psutil.STATUS_ZOMBIE]
 
 
 def prompt(id: str = "row", *token_ids: int, max_tokens: int = 5) -> Prompt:

@@ -116,6 +116,8 @@ class EngineReport:
     breaker: BreakerState = "closed"
     resumed: int = 0
     """Answers that went on in a new process after theirs had died."""
+    quarantined: int = 0
+    """Requests that are refused for a while, because engines died of them."""
     patient_seconds: float = 0.0
     """The engine has said that its present step may take long: its silence is no hang for so long from now."""
     required: bool = False

@@ -82,7 +82,7 @@ async def open_fleet(default: ResolvedModel, workshop: Workshop, around: Surroun
     probe = around.probe or probe_of(settings.models)
     residency = settings.residency
     guard = MemoryGuard(probe, residency.guard_levels, enabled=residency.guard, park_seconds=residency.load_wait_seconds)
-    workshop = replace(workshop, note=ObservedEngines(events.publish).note)
+    workshop = replace(workshop, note=ObservedEngines(events.publish).note, pressed=lambda: guard.at_least("caution"))
     supply = Supply(default, workshop, budget_of(residency, probe()), around)
     means = Means(
         resolve=supply.directory.resolve,

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Protocol
 
 from pomona.core.ports import Embedder, Generator, Reranker
-from pomona.core.settings import Settings
+from pomona.core.settings import EngineSettings, Settings
 from pomona.core.status import EngineReport, EngineState, ModelFacts, Task
 from pomona.engine.protocol import Launch
 from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.process.starting import Starter
-from pomona.fleet.supervisor import Supervisor
+from pomona.fleet.survival.care import Care
+from pomona.fleet.survival.engine import SurvivingEngine
+from pomona.fleet.survival.supervisor import Supervisor
 from pomona.fleet.tasks import task_for
 from pomona.fleet.vectors import ModelEmbedder, ModelReranker, NoWords, load_reading
 from pomona.fleet.words import WordsCache
@@ -55,6 +57,8 @@ class Workshop:
     draft: Path | None = None
     note: Callable[[str, EngineState | None], None] = lambda _model, _state: None
     """Is told the states of engines, by model."""
+    pressed: Callable[[], bool] = lambda: False
+    """Memory of this machine is short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +74,17 @@ class Resident:
 
 
 @asynccontextmanager
-async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenerator[Resident]:
+async def open_resident(model: ResolvedModel, workshop: Workshop, care: Care) -> AsyncGenerator[Resident]:
     """Start `model`'s engine; it loads while the caller goes on (`Resident.engine.loaded` waits). Its memory is free at the end.
 
     Raises ModelUnusable for a tokenizer or template that cannot be read.
     """
     settings = workshop.settings
     places = settings.engine.max_rows + settings.engine.max_waiting
-    async with Supervisor(
-        model.id, partial(_spawn, model, workshop), settings.fleet, places=places, note=partial(workshop.note, model.id)
-    ) as engine:
+    spawn, note = partial(_spawn, model, workshop), partial(workshop.note, model.id)
+    async with Supervisor(model.id, spawn, settings.fleet, breaker=care.breaker, note=note) as supervisor:
+        rows = settings.engine.max_rows
+        engine = SurvivingEngine(supervisor, settings.fleet, care.quarantine, places=places, rows=rows)
         task = task_for(model, settings.models)
         if task == "generate":
             words = await workshop.words_cache.words(model, settings.models)
@@ -88,7 +93,7 @@ async def open_resident(model: ResolvedModel, workshop: Workshop) -> AsyncGenera
             yield await _vector_resident(model, task, engine, workshop.pool)
 
 
-async def _vector_resident(model: ResolvedModel, task: Task, engine: Supervisor, pool: Executor) -> Resident:
+async def _vector_resident(model: ResolvedModel, task: Task, engine: SurvivingEngine, pool: Executor) -> Resident:
     reading = await asyncio.get_running_loop().run_in_executor(pool, load_reading, model.path, task)
     return Resident(
         model=model,
@@ -99,7 +104,7 @@ async def _vector_resident(model: ResolvedModel, task: Task, engine: Supervisor,
     )
 
 
-def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
+def _spawn(model: ResolvedModel, workshop: Workshop, kv_share: float) -> EngineClient:
     settings = workshop.settings
     launch = partial(
         Launch,
@@ -107,11 +112,21 @@ def _spawn(model: ResolvedModel, workshop: Workshop) -> EngineClient:
         folder=model.path,
         cache_folder=workshop.cache_folder,
         heartbeat_seconds=settings.fleet.heartbeat_seconds,
-        engine=settings.engine,
+        engine=_with_share(settings.engine, kv_share),
         models=settings.models,
         logging=settings.logging,
         draft=workshop.draft,
         vectors=settings.vectors,
         task=task_for(model, settings.models),
     )
-    return EngineClient(workshop.starter.start, lambda address: launch(address=address), settings.fleet)
+    return EngineClient(workshop.starter.start, lambda address: launch(address=address), settings.fleet, workshop.pressed)
+
+
+def _with_share(settings: EngineSettings, share: float) -> EngineSettings:
+    """With so much of the memory for keys and values."""
+    if share == 1.0:
+        return settings
+    given = settings.kv_cache_bytes
+    return settings.model_copy(
+        update={"kv_cache_share": settings.kv_cache_share * share, "kv_cache_bytes": None if given is None else int(given * share)}
+    )

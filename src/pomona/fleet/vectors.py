@@ -38,7 +38,7 @@ JUDGE_CLOSING = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 
 class VectorSource(Protocol):
-    """An engine that makes vectors: `pomona.fleet.supervisor.Supervisor`."""
+    """An engine that makes vectors: `pomona.fleet.survival.supervisor.Supervisor`."""
 
     def place(self) -> AbstractAsyncContextManager[ModelFacts]:
         """A place for one request, once the model is loaded."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from pomona.core.errors import EngineFailed, PomonaError, UnsupportedField
+from pomona.core.errors import PomonaError, UnsupportedField
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.status import EngineCounters
 from pomona.core.telemetry import get_logger
@@ -15,6 +15,7 @@ from pomona.engine.protocol import (
     Cancel,
     Encode,
     Encoding,
+    Fallen,
     Heartbeat,
     Pause,
     Refused,
@@ -124,14 +125,14 @@ class Loop(ABC):
         self._changed = False
 
     def run(self) -> bool:
-        """Serve until `Shutdown`. False if the engine failed: every row has been refused, and the process had better end."""
+        """Serve until `Shutdown`. False if the engine failed: that has been said, and the process had better end."""
         try:
             while self._serving:
                 self._obey()
                 self._advance()
         except Exception as error:
             log.exception("engine_failed", rows=len(self._alive))
-            self._refuse_all(f"The engine failed while it worked for this request: {type(error).__name__}: {error}")
+            self._channel.send(Fallen(f"The engine failed while it worked for this request: {type(error).__name__}: {error}"))
             return False
         return True
 
@@ -163,10 +164,6 @@ class Loop(ABC):
         self._channel.send(message)
         self._sent_at = time.monotonic()
         self._changed = False
-
-    def _refuse_all(self, message: str) -> None:
-        for row_id in self._alive:
-            self._channel.send(Refused(row_id, EngineFailed.code, message))
 
     @abstractmethod
     def _handle(self, command: ToEngine) -> None:

@@ -1,5 +1,5 @@
 """One engine process, seen from the gateway.
 
 Owns: starting and ending it, the socket to it, streams of ids over that socket. Does not own: when it is started or replaced
-(`fleet.supervisor`). Start reading at `client.py`.
+(`fleet.survival.supervisor`). Start reading at `client.py`.
 """

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 class Child:
     """Made on a running loop. Its standard input stays open as long as this process lives, and tells it so."""
 
+    lost = False
+    """A process can always be ended."""
+
     def __init__(self, command: Sequence[str]) -> None:
         """Start `command`. Its standard error is ours. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)

@@ -12,10 +12,12 @@ from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters
 from pomona.engine.protocol import (
     Add,
+    Busy,
     Cancel,
     Encode,
     Encoded,
     Encoding,
+    Fallen,
     Heartbeat,
     Launch,
     LoadFailed,
@@ -31,7 +33,8 @@ from pomona.engine.protocol import (
     TextInput,
     ToGateway,
 )
-from pomona.fleet.process.child import describe_exit
+from pomona.fleet.process.child import Child, describe_exit
+from pomona.fleet.process.death import Death, count_oom_kills, is_stopped, judge_exit
 from pomona.fleet.process.endpoint import Endpoint
 from pomona.fleet.process.link import Link
 from pomona.fleet.process.mailbox import Mailbox
@@ -42,6 +45,7 @@ LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""
 STUBBORN_SECONDS = 5.0
 """An engine that was told to end may finish its step for this long; one that loads is not asked."""
+Moved = Callable[[bool], None]
 LaunchAt = Callable[[str], Launch]
 """Address -> launch."""
 
@@ -49,8 +53,9 @@ LaunchAt = Callable[[str], Launch]
 class EngineClient:
     """Made on a running loop; `start` once, then `stream`; `stop` always, however it went."""
 
-    def __init__(self, start: Start, launch_at: LaunchAt, settings: FleetSettings) -> None:
+    def __init__(self, start: Start, launch_at: LaunchAt, settings: FleetSettings, pressed: Callable[[], bool] = lambda: False) -> None:
         self._settings = settings
+        self._pressed = pressed
         self._mailboxes: dict[str, Mailbox] = {}
         self._encodings: dict[str, asyncio.Future[Encoded]] = {}
         self._row_ids = itertools.count()
@@ -61,8 +66,12 @@ class EngineClient:
         self.stats = EngineCounters()
         self.proved_at: float | None = None
         """When the device last worked, by `time.monotonic`."""
-        self._heard_at = time.monotonic()
-        self.finished_rows = 0
+        self._heard_at = self._patient_until = time.monotonic()
+        self._oom_kills = count_oom_kills()
+        self.death = Death()
+        """What it died of, once it has."""
+        self.was_idle = True
+        """It had nothing to do when it ended."""
         self._endpoint = Endpoint()
         launch = launch_at(self._endpoint.address)
         self._model = launch.model
@@ -90,10 +99,28 @@ class EngineClient:
         self._watches.append(asyncio.ensure_future(self._watch_silence()))
         return self._loaded.result()
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
-        """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row."""
+    @property
+    def replaceable(self) -> bool:
+        """It can be ended from here, whatever it does."""
+        return isinstance(self._child, Child)
+
+    @property
+    def lost(self) -> bool:
+        """It cannot be ended, so no other may take its place."""
+        return self._child.lost
+
+    @property
+    def patient_seconds(self) -> float:
+        """Its silence is no hang for so long from now: it has said that its present step takes long."""
+        return max(0.0, self._patient_until - time.monotonic())
+
+    async def stream(self, prompt: Prompt, moved: Moved = lambda _: None) -> AsyncGenerator[TokenStep]:
+        """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row.
+
+        `moved` is told at once when something came, and whether that was the last.
+        """
         row_id = str(next(self._row_ids))  # not the prompt's: rows of a closed stream may still come when its id is used again
-        mailbox = self._open(replace(prompt, id=row_id))
+        mailbox = self._open(replace(prompt, id=row_id), moved)
         self._names.note(row_id, prompt.id)
         try:
             while True:
@@ -140,12 +167,13 @@ class EngineClient:
         if self._link.congested:
             raise Overloaded("The engine does not take requests at the moment. Try again in a second.")
 
-    def _open(self, prompt: Prompt) -> Mailbox:
+    def _open(self, prompt: Prompt, moved: Moved) -> Mailbox:
         self._check_takes_work()
         mailbox = Mailbox(
             self._settings.reader_high_water,
             pause=lambda: self._link.send(Pause(prompt.id)),
             resume=lambda: self._link.send(Resume(prompt.id)),
+            moved=moved,
         )
         self._mailboxes[prompt.id] = mailbox
         self._link.send(Add.of(prompt))
@@ -163,6 +191,15 @@ class EngineClient:
                 self._settle(request_id, message)
             case Refused(id=request_id, code=code, message=text):
                 self._refuse(request_id, error_of(code, text))
+            case Busy(seconds=seconds):
+                self._heard_at = time.monotonic()
+                self._patient_until = self._heard_at + min(seconds, self._settings.busy_seconds)
+            case _:
+                self._note_life(message)
+
+    def _note_life(self, message: Loading | Ready | LoadFailed | Fallen) -> None:
+        """From the beginning to the end."""
+        match message:
             case Loading():
                 self._endpoint.remove()
             case Ready(stats=stats):
@@ -170,18 +207,19 @@ class EngineClient:
                 self._loaded.set_result(message)
             case LoadFailed(code=code, message=text):
                 self._end(error_of(code, text))
+            case Fallen(message=text):
+                self.death = judge_exit(1, text, oom_kills_before=None, pressed=False)
+                self._end(EngineFailed(text))
 
     def _deliver(self, row: Row) -> None:
         mailbox = self._mailboxes.get(row.id)
         if mailbox is not None:
             mailbox.put(row)
-            self.finished_rows += row.finish_reason is not None
 
     def _settle(self, request_id: str, encoded: Encoded) -> None:
         answer = self._encodings.get(request_id)
         if answer is not None and not answer.done():
             answer.set_result(encoded)
-            self.finished_rows += 1
 
     def _refuse(self, request_id: str, error: PomonaError) -> None:
         answer = self._encodings.get(request_id)
@@ -192,11 +230,12 @@ class EngineClient:
 
     def _note_proof(self, stats: EngineCounters) -> None:
         self.stats = stats
-        self.proved_at = self._heard_at = time.monotonic()
+        self.proved_at = self._heard_at = self._patient_until = time.monotonic()
 
     def _end(self, error: PomonaError) -> None:
         """From now on every stream fails with `error`, but for those that failed or finished before."""
         if not self.ended.done():
+            self.was_idle = not self._encodings and all(mailbox.finished for mailbox in self._mailboxes.values())
             self.ended.set_result(error)
             for mailbox in self._mailboxes.values():
                 mailbox.fail(error)
@@ -212,6 +251,8 @@ class EngineClient:
         if code > 0:  # it ended itself, and said why
             await asyncio.wait([self.ended], timeout=LAST_WORDS_SECONDS)
         self._link.take()
+        if not self.ended.done():
+            self.death = judge_exit(code, "", oom_kills_before=self._oom_kills, pressed=self._pressed())
         doing = "while it worked. Send the request again." if self._loaded.done() else "while it loaded the model. Its log says more."
         self._end(EngineFailed(f"The engine process of {self._model!r} {describe_exit(code)} {doing}"))
 
@@ -225,8 +266,19 @@ class EngineClient:
             overslept = time.monotonic() - went_to_sleep - interval
             if overslept > interval:
                 self._heard_at += overslept
-            if time.monotonic() - self._heard_at > limit:
-                self._end(
-                    EngineFailed(f"The engine process of {self._model!r} hung: silent for {limit:g} seconds. Send the request again.")
-                )
+                self._patient_until += overslept
+            if time.monotonic() - self._heard_at > limit and self._hangs():
+                self._end(EngineFailed(self._describe_hang(limit)))
                 self._child.kill()
+
+    def _hangs(self) -> bool:
+        """It has been silent for too long: unless it said that it would be, and has not been stopped."""
+        stopped = self.replaceable and is_stopped(self.pid)
+        if stopped or not self.patient_seconds:
+            self.death = Death(by_hand=stopped)
+            return True
+        return False
+
+    def _describe_hang(self, limit: float) -> str:
+        then = "Send the request again." if self.replaceable else "It runs inside this program, which must be started again."
+        return f"The engine process of {self._model!r} hung: silent for {limit:g} seconds. {then}"

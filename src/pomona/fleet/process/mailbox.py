@@ -9,12 +9,17 @@ from pomona.engine.protocol import Row
 
 
 class Mailbox:
-    """Belongs to one event loop. `pause` is called when more than `high_water` tokens are unread, `resume` once they are taken."""
+    """Belongs to one event loop. `pause` is called when more than `high_water` tokens are unread, `resume` once they are taken.
+    `moved` is called with everything that is worth reading, and told whether it was the last.
+    """
 
-    def __init__(self, high_water: int, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+    def __init__(
+        self, high_water: int, pause: Callable[[], None], resume: Callable[[], None], moved: Callable[[bool], None] = lambda _: None
+    ) -> None:
         self._high_water = high_water
         self._pause = pause
         self._resume = resume
+        self._moved = moved
         self._rows: list[Row] = []
         self._unread = 0
         self._paused = False
@@ -28,6 +33,8 @@ class Mailbox:
         self._rows.append(row)
         self._unread += len(row.token_ids)
         self.finished = row.finish_reason is not None
+        if row.token_ids or self.finished:
+            self._moved(self.finished)
         if self._unread > self._high_water and not self._paused and not self.finished:
             self._paused = True
             self._pause()

@@ -22,6 +22,8 @@ class ThreadChild:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code that a process would have."""
+        self.lost = False
+        """It hangs: nothing can end it but the end of the program."""
         self._thread = threading.Thread(target=self._serve, args=(launch,), name=f"engine {launch.model}", daemon=True)
         self._thread.start()
 
@@ -32,11 +34,14 @@ class ThreadChild:
 
     def kill(self) -> None:
         """Nothing can be done; it is said."""
+        self.lost = True
         log.error("engine_thread_hangs", thread=self._thread.name)
 
     async def stop(self, patience_seconds: float) -> None:
-        """See it end, which it does after its step, or once its model is loaded: however long that takes."""
+        """See it end, which it does after its step, or once its model is loaded: however long that takes, unless it was given up."""
         del patience_seconds
+        if self.lost:
+            return
         await asyncio.wait([self.exited])
         self._thread.join()
 

@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from copy import copy
 from functools import partial
 
 from pomona.core.errors import Cancelled, Conflict, EngineFailed, Overloaded, PomonaError
@@ -25,8 +24,6 @@ from pomona.fleet.residency.refusals import does_not_fit, no_room, overdue, refu
 from pomona.fleet.residency.slots import Leaving, Slot, Stay
 from pomona.fleet.resident import Resident
 
-FAILURE_SECONDS = 15.0
-"""A model that could not be loaded is not tried again for requests within this time."""
 log = get_logger(__name__)
 
 
@@ -96,7 +93,7 @@ class ResidentPool:
     async def load(self, name: str, *, keep_alive_seconds: float | None = None) -> Slot:
         """As `lease`, only to have it there, however long that takes; a failure a moment ago does not count."""
         slot = self.slot(name)
-        slot.problem = None
+        slot.care.breaker.reset()
         stay = await self._enter(slot, None)
         self._leave(slot, stay, keep_alive_seconds)
         return slot
@@ -154,7 +151,7 @@ class ResidentPool:
             if not _is_dead(stay):
                 return self._grant(slot, stay)
             self._give_up(slot, stay)
-        self._refuse_after_failure(slot)
+        slot.care.breaker.check()
         waiter: asyncio.Future[Stay] = asyncio.get_running_loop().create_future()
         slot.waiters.append(waiter)
         self._want(slot)
@@ -253,7 +250,6 @@ class ResidentPool:
 
     def _start(self, slot: Slot, plan: MemoryPlan) -> None:
         stay = slot.stay = Stay(plan=plan, keep_alive=slot.keep_alive, begun_at=self._means.clock())
-        slot.problem = None
         stay.task = asyncio.ensure_future(self._live(slot, stay))
         stay.task.add_done_callback(partial(self._note_gone, slot, stay))
         log.info("model_loads", model=slot.name, planned_bytes=plan.total)
@@ -266,6 +262,7 @@ class ResidentPool:
             stay.resident = resident
             stay.loaded_at = stay.used_at = self._means.clock()
             slot.load_seconds = stay.loaded_at - stay.begun_at
+            slot.care.breaker.note_load()
             slot.required = False
             self._means.weigh(slot)
             self._means.publish(ModelLoaded(model=slot.name, seconds=slot.load_seconds, at=self._means.now()))
@@ -321,7 +318,7 @@ class ResidentPool:
         """Those who wait are told; the others are not concerned."""
         log.warning("model_failed", model=slot.name, problem=error.message)
         if not isinstance(error, Overloaded):
-            slot.problem, slot.failed_at = error, self._means.clock()
+            slot.care.breaker.note_load_failure(error)
         at = self._means.now()
         self._means.publish(ErrorOccurred(code=runtime_code(error), message=error.message, model=slot.name, at=at))
         refuse(slot, error)
@@ -330,13 +327,10 @@ class ResidentPool:
         """Its engine has died too often."""
         message = _resident(stay).engine.report().problem or f"The engine of {slot.name!r} failed."
         self._means.publish(ModelInvalidated(model=slot.name, reason="error", at=self._means.now()))
-        slot.problem, slot.failed_at = EngineFailed(message), self._means.clock()
+        if slot.care.breaker.state == "closed":
+            slot.care.breaker.note_load_failure(EngineFailed(message))
+        self._means.publish(ErrorOccurred(code="RuntimeError", message=message, model=slot.name, at=self._means.now()))
         self._dismiss(slot, stay, "failed", force=True)
-
-    def _refuse_after_failure(self, slot: Slot) -> None:
-        problem = slot.problem
-        if problem is not None and self._means.clock() < slot.failed_at + FAILURE_SECONDS:
-            raise copy(problem)
 
     def _stays(self) -> Iterable[Stay]:
         return [slot.stay for slot in self._slots.values() if slot.stay is not None]

@@ -90,6 +90,7 @@ class Reports:
             plan=slot.plan if stay is None else stay.plan,
             measured_bytes=slot.measured,
             problem=slot.problem.message if slot.problem else problem,
+            breaker=slot.care.breaker.state,
         )
 
     def _unix(self, at: float | None) -> float | None:
@@ -107,4 +108,5 @@ def _engine_report(slot: Slot) -> EngineReport | None:
         return None
     state = "failed" if problem else "loading"
     text = problem.message if problem else None
-    return EngineReport(model=slot.name, state=state, seconds_since_step=None, problem=text, required=slot.required)
+    breaker = slot.care.breaker.state
+    return EngineReport(model=slot.name, state=state, seconds_since_step=None, problem=text, required=slot.required, breaker=breaker)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pomona.core.errors import PomonaError
+from pomona.core.settings import FleetSettings
 from pomona.core.status import MemoryPlan, ResidencyState
 from pomona.fleet.resident import Resident
+from pomona.fleet.survival.care import Care
 from pomona.models.references import ResolvedModel
 
 Leaving = Literal["idle", "evicted", "asked", "guard", "shutdown", "failed"]
@@ -63,10 +65,14 @@ class Slot:
     plan: MemoryPlan | None = None
     """The last one."""
     measured: int | None = None
-    problem: PomonaError | None = None
-    failed_at: float = 0.0
+    care: Care = field(default_factory=lambda: Care.of(FleetSettings()))
     used_at: float | None = None
     load_seconds: float | None = None
+
+    @property
+    def problem(self) -> PomonaError | None:
+        """Why it could not be loaded, or was left alone, the last time."""
+        return self.care.breaker.problem
 
     @property
     def state(self) -> ResidencyState:

@@ -19,6 +19,7 @@ from pomona.fleet.residency.overriding import keep_alive_of, overrides_of, setti
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.resident import Resident, Workshop, open_resident
+from pomona.fleet.survival.care import Care
 from pomona.fleet.tokenization import ModelTokenization
 from pomona.models.catalog import look_into
 from pomona.models.device import runs_on_cpu
@@ -49,6 +50,7 @@ class Supply:
         self._workshop = workshop
         self._settings = workshop.settings
         self._around = around
+        self._care: dict[Path, Care] = {}
         self._overrides: dict[Path, ModelOverrides] = {}
 
     def enrol(self, model: ResolvedModel) -> Slot:
@@ -61,6 +63,7 @@ class Supply:
             keep_alive=keep_alive_of(overrides, self._settings, default=default),
             pinned=overrides.pin or model.id in self._around.pinned,
             default=default,
+            care=self._care.setdefault(model.path, Care.of(self._settings.fleet)),
         )
 
     def required(self) -> Sequence[str]:
@@ -90,7 +93,7 @@ class Supply:
         """Its engine, within `plan`."""
         settings = self._settings_of(slot, plan.kv)
         workshop = replace(self._workshop, settings=settings, adapter_of=self.directory.adapter_of, draft=self._draft_of(slot.model))
-        return open_resident(slot.model, workshop)
+        return open_resident(slot.model, workshop, slot.care)
 
     def override(self, name: str, overrides: ModelOverrides) -> None:
         """Let `overrides` hold for `name` from its next load on. Raises ModelNotFound."""

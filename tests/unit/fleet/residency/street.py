@@ -17,6 +17,9 @@ from pomona.fleet.residency.memory.planning import Needs
 from pomona.fleet.residency.pool import ResidentPool
 from pomona.fleet.residency.slots import Slot
 from pomona.fleet.resident import Resident
+from pomona.fleet.survival.breaker import Breaker
+from pomona.fleet.survival.care import Care
+from pomona.fleet.survival.quarantine import Quarantine
 from pomona.models.references import ResolvedModel
 from tests.doubles import ScriptedGenerator, answer
 
@@ -127,7 +130,15 @@ class Street:
 
     def _enrol(self, model: ResolvedModel) -> Slot:
         keep_alive = self.keep_alive.get(model.id)
-        return Slot(model=model, name=model.id, keep_alive=keep_alive, pinned=model.id in self.pinned, default=model.id == self.default)
+        care = Care(breaker=Breaker(clock=lambda: self.time), quarantine=Quarantine(60.0))
+        return Slot(
+            model=model,
+            name=model.id,
+            keep_alive=keep_alive,
+            pinned=model.id in self.pinned,
+            default=model.id == self.default,
+            care=care,
+        )
 
     async def _estimate(self, slot: Slot) -> Needs:
         return Needs(weights=self.sizes[slot.name], activations=0, process=0, kv_least=0, kv_most=0, kv_share=None)

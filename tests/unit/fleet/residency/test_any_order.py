@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pomona.core.errors import Conflict, ModelUnusable, PomonaError
 from pomona.core.settings import ResidencySettings
 from pomona.fleet.residency.memory.guard import LEVELS
-from pomona.fleet.residency.pool import FAILURE_SECONDS, ResidentPool
+from pomona.fleet.residency.pool import ResidentPool
+from pomona.fleet.survival.breaker import PAUSE_SECONDS
 from tests.unit.fleet.residency.street import Street, settle
 
 SIZES = {"a": 4, "b": 4, "c": 6, "d": 1, "e": 10}
@@ -149,7 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
             for leaving in self.street.departures.values():
                 if not leaving.done():
                     leaving.set_result(None)
-            self.street.time += FAILURE_SECONDS / 10
+            self.street.time += PAUSE_SECONDS / 10
             self.pool.expire()
             await settle()
         assert all(task.done() for task, _ in self.work), "a request was forgotten"

@@ -8,7 +8,8 @@ import pytest
 from pomona.core.errors import Cancelled, Conflict, DoesNotFit, EngineFailed, ModelNotFound, ModelUnusable, Overloaded
 from pomona.core.events import ErrorOccurred, ModelInvalidated, ModelLoaded, ModelUnloaded
 from pomona.core.settings import ResidencySettings
-from pomona.fleet.residency.pool import FAILURE_SECONDS, ResidentPool
+from pomona.fleet.residency.pool import ResidentPool
+from pomona.fleet.survival.breaker import PAUSE_SECONDS
 from tests.unit.fleet.residency.street import Street, settle
 
 
@@ -161,7 +162,7 @@ async def test_a_failed_load_is_told_to_all_who_wait_and_remembered_for_a_while(
             await use(street, pool, "bad")
         assert (street.begun, pool.slot("bad").state, set(street.alive)) == (["a", "bad"], "failed", {"a"})
         assert [event.model for event in street.events if isinstance(event, ErrorOccurred)] == ["bad"]
-        street.time += FAILURE_SECONDS
+        street.time += PAUSE_SECONDS
         await use(street, pool, "bad")
         assert pool.slot("bad").state == "ready"
 
@@ -299,7 +300,7 @@ async def test_an_engine_that_was_given_up_is_replaced_after_a_while() -> None:
             await use(street, pool, "a")
         await settle()
         assert (street.alive, pool.slot("a").state) == ({}, "failed")
-        street.time += FAILURE_SECONDS
+        street.time += PAUSE_SECONDS
         await use(street, pool, "a")
         assert [event.reason for event in street.events if isinstance(event, ModelInvalidated)] == ["error"]
         assert [event.model for event in street.events if isinstance(event, ModelLoaded)] == ["a", "a"]

@@ -2,18 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-from pomona.core.errors import Cancelled, NotReady, Overloaded, PomonaError, error_of
-from pomona.core.generation import Prompt, TokenStep
+from pomona.core.errors import Cancelled, NotReady, PomonaError, error_of
 from pomona.core.settings import FleetSettings
 from pomona.core.status import EngineCounters, EngineReport, EngineState, ModelFacts
 from pomona.core.telemetry import get_logger
-from pomona.engine.protocol import Encoded, Ready, TextInput
+from pomona.engine.protocol import Ready
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.survival.breaker import Breaker
 
 LONGEST_PAUSE_SECONDS = 30.0
+STEADY_SECONDS = 10.0
+"""An idle process that had worked for so long when it died did not die of its start."""
+KV_SHARE_STEP, LEAST_KV_SHARE = 0.8, 0.4
+"""Of the memory that was planned for keys and values, after each death for want of memory."""
+Spawn = Callable[[float], EngineClient]
 Note = Callable[[EngineState | None], None]
 log = get_logger(__name__)
 
@@ -23,29 +29,29 @@ def _ignore(_: EngineState | None) -> None:
 
 
 class Supervisor:
-    """A token source that outlives its processes. `async with` starts and ends it; `spawn` starts one process,
-    `places` is how many requests it may have at a time, running and waiting; `note` is told each state, and None at the end.
+    """Sees to it that there is a process. `async with` starts and ends it; `spawn` starts one process, with so large a share of the
+    memory that was planned for keys and values; `note` is told each state, and None at the end.
 
-    The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time
-    and after growing pauses when that does not help.
+    The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time and after
+    growing pauses when that does not help, until `breaker` opens.
     """
 
-    def __init__(
-        self, model: str, spawn: Callable[[], EngineClient], settings: FleetSettings, *, places: int, note: Note = _ignore
-    ) -> None:
+    def __init__(self, model: str, spawn: Spawn, settings: FleetSettings, *, breaker: Breaker | None = None, note: Note = _ignore) -> None:
         self._model = model
         self._spawn = spawn
         self._settings = settings
-        self._places = places
         self._note = note
+        self.breaker = breaker or Breaker(settings.max_restarts)
+        self.when_ended: Callable[[EngineClient], None] = lambda _: None
+        """Is told of a process that is of no use any more, before its streams are."""
         self._ending = False
-        self._places_taken = 0
         self._state: EngineState = "loading"
         self._settled = asyncio.Event()
         self._client: EngineClient | None = None
         self._facts: ModelFacts | None = None
         self._problem: PomonaError | None = None
         self._restarts = 0
+        self._kv_share = 1.0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Supervisor":
@@ -70,29 +76,15 @@ class Supervisor:
             raise self._failure()
         return self._facts
 
-    @asynccontextmanager
-    async def place(self) -> AsyncGenerator[ModelFacts]:
-        """A place among the requests that the engine may have, and the facts of its model. Waits like `stream`; raises Overloaded."""
-        if self._places_taken >= self._places:
-            raise Overloaded(f"{self._places} requests run or wait already. Try again later, or raise engine.max_waiting.")
-        self._places_taken += 1
-        try:
-            await self._ready_client()
-            yield await self.loaded()
-        finally:
-            self._places_taken -= 1
-
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[TokenStep]:
-        """Continue `prompt`. While the engine loads or restarts it waits for at most `fleet.ready_wait_seconds`, then raises NotReady."""
-        client = await self._ready_client()
-        async with aclosing(client.stream(prompt)) as steps:
-            async for step in steps:
-                yield step
-
-    async def encode(self, texts: Sequence[TextInput]) -> Encoded:
-        """A vector or score of each text. Waits and raises as `stream`."""
-        client = await self._ready_client()
-        return await client.encode(texts)
+    async def client(self, wait_seconds: float) -> EngineClient:
+        """The process, ready. Waits while one loads or restarts, then raises NotReady; raises why there will be none."""
+        if self._state == "ready":
+            self._notice_end()
+        if not self._settled.is_set():
+            await self._wait_until_settled(wait_seconds)
+        if self._state != "ready" or self._client is None:
+            raise self._failure()
+        return self._client
 
     def shrink(self) -> None:
         """Ask the engine to give back memory that it can do without; nothing happens while it loads or restarts."""
@@ -114,6 +106,8 @@ class Supervisor:
             facts=self._facts,
             problem=None if self._problem is None else self._problem.message,
             pid=None if client is None else client.pid,
+            breaker=self.breaker.state,
+            patient_seconds=0.0 if client is None else client.patient_seconds,
         )
 
     def _notice_end(self) -> None:
@@ -127,53 +121,67 @@ class Supervisor:
             self._state = state
             self._note(state)
 
-    async def _ready_client(self) -> EngineClient:
-        if self._state == "ready":
-            self._notice_end()
-        if not self._settled.is_set():
-            await self._wait_until_settled()
-        if self._state != "ready" or self._client is None:
-            raise self._failure()
-        return self._client
-
-    async def _wait_until_settled(self) -> None:
+    async def _wait_until_settled(self, wait_seconds: float) -> None:
         try:
-            async with asyncio.timeout(self._settings.ready_wait_seconds):
+            async with asyncio.timeout(wait_seconds):
                 await self._settled.wait()
         except TimeoutError:
             raise NotReady(f"The engine of {self._model!r} is {self._state}. Try again in a few seconds.") from None
 
     def _failure(self) -> PomonaError:
+        if self._state == "failed" and not self._ending and self.breaker.state != "closed":
+            return self.breaker.refusal()
         if self._problem is None:
             return NotReady(f"The engine of {self._model!r} is {self._state}. Try again in a few seconds.")
         return error_of(self._problem.code, self._problem.message)
 
     async def _keep_alive(self) -> None:
-        failures = 0
         while True:
-            finished_rows = await self._live_once()
-            failures = 1 if finished_rows else failures + 1
-            if self._facts is None or failures > self._settings.max_restarts:
-                return self._give_up(failures)
+            life = await self._live_once()
+            if not self._may_start_again(life):
+                return self._give_up()
             self._restarts += 1
+            failures = self.breaker.failures
             log.warning("engine_restarts", model=self._model, problem=self._failure().message, in_a_row=failures)
             await asyncio.sleep(_pause_seconds(failures))
 
-    async def _live_once(self) -> int:
-        """The life of one process; returns how many answers it finished."""
+    def _may_start_again(self, life: "_Life") -> bool:
+        """Deaths by somebody's hand say nothing of the model."""
+        if life.lost or (self._facts is None and not life.by_hand):
+            return False
+        return life.by_hand or not self.breaker.note_end(self._failure(), steady=life.steady)
+
+    async def _live_once(self) -> "_Life":
+        """The life of one process."""
         client: EngineClient | None = None
+        ready_at: float | None = None
         try:
-            client = self._client = self._spawn()
+            client = self._client = self._spawn(self._kv_share)
+            client.ended.add_done_callback(partial(self._note_end, client))
             self._note_ready(await client.start(), client.pid)
+            ready_at = time.monotonic()
             self._problem = await asyncio.shield(client.ended)
         except PomonaError as error:
             self._problem = error
         finally:
+            lived = 0.0 if ready_at is None else time.monotonic() - ready_at
             self._client = None
             self._notice_end()
             if client is not None:
                 await client.stop()
-        return client.finished_rows if client is not None else 0
+        if client is None:
+            return _Life(by_hand=False, lost=False, steady=False)
+        self._save_memory(client)
+        return _Life(by_hand=client.death.by_hand, lost=client.lost, steady=client.was_idle and lived >= STEADY_SECONDS)
+
+    def _note_end(self, client: EngineClient, _: object) -> None:
+        self.when_ended(client)
+
+    def _save_memory(self, client: EngineClient) -> None:
+        """After a death for want of memory, the next process plans for less."""
+        if client.death.of_memory and self._kv_share > LEAST_KV_SHARE:
+            self._kv_share = max(LEAST_KV_SHARE, self._kv_share * KV_SHARE_STEP)
+            log.warning("engine_gets_less_memory", model=self._model, kv_share=round(self._kv_share, 2))
 
     def _note_ready(self, ready: Ready, pid: int) -> None:
         self._facts = ModelFacts(
@@ -194,11 +202,19 @@ class Supervisor:
         for warning in ready.warnings:
             log.warning("engine_warning", model=self._model, warning=warning)
 
-    def _give_up(self, failures: int) -> None:
-        problem = self._failure()
-        log.error("engine_failed", model=self._model, problem=problem.message, in_a_row=failures)
+    def _give_up(self) -> None:
         self._enter("failed")
+        log.error("engine_failed", model=self._model, problem=self._failure().message, in_a_row=self.breaker.failures)
         self._settled.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Life:
+    """How a process ended. `steady`: it had nothing to do and had worked for a while."""
+
+    by_hand: bool
+    lost: bool
+    steady: bool
 
 
 def _pause_seconds(failures: int) -> float:
