@@ -17,8 +17,10 @@ from pomona.core.generation import Finished, GenerateRequest
 from pomona.core.settings import Settings
 from tests.e2e.many_models import BUDGET_FOR_TWO, MODELS, RANDOM, SMALL, STORIES, TELLING, Crowd, Watcher, moves, write_models
 from tests.e2e.servers import MODEL, Server, serving, wait_until
+from tests.e2e.soaking import JUDGED_SECONDS, MOST_GROWTH, growth_of, note, piece_of
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
+SOAK_FILE = Path(os.environ["SOAK_FILE"]).resolve() if "SOAK_FILE" in os.environ else None
 
 
 async def test_two_hundred_requests_for_three_models_where_two_fit(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ async def test_two_hundred_requests_for_three_models_where_two_fit(tmp_path: Pat
 
 @pytest.mark.soak
 async def test_memory_stays_flat(tmp_path: Path) -> None:
-    """For $SOAK_SECONDS, half an hour unless given."""
+    """For $SOAK_SECONDS, half an hour unless given. With $SOAK_FILE, runs are pieces: each is noted there and judged with the rest."""
     models = write_models(tmp_path / "models")
     with serving(tmp_path, "--set", f'models.folders=["{models}"]', *BUDGET_FOR_TWO, *TELLING) as server:
         watcher, deadline = Watcher(server), time.monotonic() + SOAK_SECONDS
@@ -51,10 +53,12 @@ async def test_memory_stays_flat(tmp_path: Path) -> None:
                     await crowd.ask(40)
         assert crowd.failures == []
         expect_sound(server, watcher, tmp_path / "log")
-        third = len(watcher.bytes) // 3
-        early, late = max(watcher.bytes[third : 2 * third]), max(watcher.bytes[2 * third :])
-        print(f"{crowd.answered} answered, {crowd.left} left; gateway at most {early / 2**20:.0f} MiB, then {late / 2**20:.0f} MiB")
-        assert late < early * 1.1 + 2**24
+    piece = piece_of(watcher.bytes, SOAK_SECONDS, answered=crowd.answered, left=crowd.left)
+    pieces = note(SOAK_FILE, piece)
+    seconds, growth = sum(each.seconds for each in pieces), growth_of(pieces)
+    print(f"{piece}; {len(pieces)} pieces, {seconds:.0f} s: {growth / 2**20:+.1f} MiB an hour")
+    assert piece.late_bytes < piece.early_bytes * 1.1 + 2**24
+    assert seconds < JUDGED_SECONDS or growth < MOST_GROWTH
 
 
 def expect_sound(server: Server, watcher: Watcher, log: Path) -> None:
