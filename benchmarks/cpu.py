@@ -78,7 +78,7 @@ class EngineLoop:
 
     def __init__(self, loaded: Any) -> None:
         from pomona.core.settings import EngineSettings
-        from pomona.engine.engine import build_engine
+        from pomona.engine.process.building import build_engine
 
         settings = EngineSettings(max_rows=max(BATCHES), prefix_cache=False, kv_cache_bytes=2**28)
         self._engine = build_engine(loaded, settings)

@@ -91,7 +91,7 @@ def _engine(folder: Path, rows: int) -> "Engine":
     if needs_blas("auto"):
         prepare_blas("auto", cache_folder())
     from pomona.core.settings import EngineSettings
-    from pomona.engine.engine import build_engine
+    from pomona.engine.process.building import build_engine
     from pomona.models.device import use_device
     from pomona.models.loading import load
     from pomona.models.references import ResolvedModel

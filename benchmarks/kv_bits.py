@@ -56,7 +56,7 @@ class Bench:
     def engine(self, bits: Bits) -> Any:
         """A fresh engine that shares nothing between rows."""
         from pomona.core.settings import EngineSettings
-        from pomona.engine.engine import build_engine
+        from pomona.engine.process.building import build_engine
 
         settings = {"kv_bits": bits, "prefix_cache": False, "speculation": "off", "kv_cache_bytes": 2**30}
         return build_engine(self._model, EngineSettings.model_validate(settings))

@@ -215,7 +215,7 @@ def _their_model(folder: Path) -> Any:
 
 def _our_engine(folder: Path) -> "Engine":
     from pomona.core.settings import EngineSettings
-    from pomona.engine.engine import build_engine
+    from pomona.engine.process.building import build_engine
     from pomona.models.device import use_device
     from pomona.models.loading import load
     from pomona.models.references import ResolvedModel

@@ -55,7 +55,7 @@ class Bench:
     def run(self, mode: str, prompts: Prompts, temperature: float) -> Measured:
         """All prompts together in a fresh engine, after a short warm-up of all of them."""
         from pomona.core.settings import EngineSettings
-        from pomona.engine.engine import build_engine
+        from pomona.engine.process.building import build_engine
 
         setting, _, drafted = mode.partition(", ")
         settings = EngineSettings.model_validate({"speculation": setting, "prefix_cache": False, "kv_cache_bytes": 2**29})

@@ -65,7 +65,7 @@ def table(rounds: list[Round]) -> str:
 def measure(folder: Path, *, side: int, rounds: int) -> list[Round]:
     """One round to warm up, which is left out, and `rounds` more."""
     from benchmarks.vision_model import Peer, write_model
-    from pomona.engine.engine import build_engine
+    from pomona.engine.process.building import build_engine
     from pomona.models.device import use_device
     from pomona.models.loading import load
     from pomona.models.references import ResolvedModel

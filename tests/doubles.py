@@ -267,9 +267,9 @@ class ScriptedResidents:
         self.asked.append(("pin", name, pinned))
         return self._put(replace(self._find(name), pinned=pinned))
 
-    def shrink(self, name: str | None = None) -> tuple[str, ...]:
+    def shrink(self, name: str | None = None, *, disk: bool = False) -> tuple[str, ...]:
         """Note it; those that are loaded are told."""
-        self.asked.append(("shrink", name))
+        self.asked.append(("shrink", name, "disk") if disk else ("shrink", name))
         return tuple(status.id for status in self.models if status.state == "ready" and name in (None, status.id))
 
     def _find(self, name: str) -> ModelStatus:

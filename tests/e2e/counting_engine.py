@@ -47,7 +47,7 @@ class CountingEngine:
     def resume(self, id: str) -> None:
         self.paused.discard(id)
 
-    def shrink(self) -> None:
+    def shrink(self, *, disk: bool = False) -> None:
         pass
 
     @property

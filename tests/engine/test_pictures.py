@@ -10,7 +10,8 @@ import pytest
 from pomona.core.errors import InvalidRequest, UnsupportedField
 from pomona.core.generation import Prompt, PromptPicture, SamplingParams
 from pomona.core.settings import EngineSettings
-from pomona.engine.engine import Engine, build_engine
+from pomona.engine.engine import Engine
+from pomona.engine.process.building import build_engine
 from pomona.models.device import use_device
 from pomona.models.loading import LoadedModel, load
 from pomona.models.references import ResolvedModel

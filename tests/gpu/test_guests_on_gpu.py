@@ -9,7 +9,7 @@ import pytest
 
 from pomona.core.generation import SamplingParams
 from pomona.core.settings import EngineSettings
-from pomona.engine.engine import build_engine
+from pomona.engine.process.building import build_engine
 from pomona.models.device import use_device
 from pomona.models.loading import load
 from pomona.models.references import ResolvedModel

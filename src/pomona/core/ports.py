@@ -115,8 +115,10 @@ class Residency(Protocol):
 class KeptMemory(Protocol):
     """What engines keep only because it may be of use again, such as the beginnings of prompts."""
 
-    def shrink(self, name: str | None = None) -> tuple[str, ...]:
-        """Have the engine of `name`, or all, give it back; the models whose engines were told. Raises ModelNotFound."""
+    def shrink(self, name: str | None = None, *, disk: bool = False) -> tuple[str, ...]:
+        """Have the engine of `name`, or all, give it back, also what is on `disk`; the models whose engines were told. Raises
+        ModelNotFound.
+        """
         ...
 
 

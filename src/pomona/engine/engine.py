@@ -7,7 +7,7 @@ started: while the caller handles them, a GPU is at work.
 import secrets
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -21,42 +21,25 @@ from pomona.engine.adapters.queue import AdapterQueue
 from pomona.engine.admission import Bounds, check
 from pomona.engine.attention.attend import install
 from pomona.engine.binding import Binder, Failures, must_wait
+from pomona.engine.cache.disk.absent import NoDisk
+from pomona.engine.cache.disk.opening import DiskPlace, open_tier
+from pomona.engine.cache.disk.prices import Prices
 from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
-from pomona.engine.grammar.lexicon import read_lexicon
 from pomona.engine.probe import prepare
 from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduling.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
-from pomona.engine.speculation.costs import Costs
-from pomona.engine.speculation.draft_model import plan_draft
 from pomona.engine.speculation.speculator import Speculator
 from pomona.engine.timeline.timeline import Timeline
-from pomona.engine.vision.vision import Vision, accept, open_eyes
-
-if TYPE_CHECKING:
-    from pomona.models.loading import LoadedModel
+from pomona.engine.vision.vision import Vision, accept
 
 Steps = list[tuple[str, TokenStep]]
 LONGEST_WAIT_SECONDS = 0.005
 """For a grammar, when nothing else can be done: then the loop looks for commands."""
-
-
-def build_engine(loaded: "LoadedModel", settings: EngineSettings, draft: "LoadedModel | None" = None) -> "Engine":
-    """An engine for a loaded model, and one that drafts for it. The KV budget is planned from the memory that is free now."""
-    grammars = GrammarCompiler(lambda: read_lexicon(loaded.path), loaded.vocabulary)
-    vision = open_eyes(loaded.vision, loaded.path, settings.picture_cache_bytes) if loaded.vision else None
-    speculator = None
-    if draft is not None:
-        settings, drafting = plan_draft(loaded, draft, settings)
-        speculator = Speculator(settings, draft=drafting, costs=Costs(draft_share=draft.weight_bytes / max(1, loaded.weight_bytes)))
-    engine = Engine(loaded.module, settings, vocabulary=loaded.vocabulary, max_context=loaded.max_context, grammars=grammars, vision=vision)
-    if speculator is not None:
-        engine.speculate(speculator)
-    return engine
 
 
 class Engine:
@@ -87,6 +70,7 @@ class Engine:
         self._binder = Binder(vocabulary, grammars)
         self.speculate(Speculator(settings))
         self.timeline = Timeline()
+        self._disk = NoDisk()
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._resumed: dict[Sequence, None] = {}
@@ -134,6 +118,7 @@ class Engine:
             self._only_scored[row] = None
         self._scheduler.add(row)
         self.timeline.add(row)
+        self._disk.expect(row)
 
     def cancel(self, id: str) -> None:
         """Drop a row and free its pages at once; unknown ids are ignored."""
@@ -150,15 +135,21 @@ class Engine:
         if id in self._rows:
             self._rows[id].paused = False
 
-    def shrink(self) -> None:
-        """Give back what no row needs now: pages and states that are kept for later prompts, and freed buffers."""
+    def keep_on_disk(self, place: DiskPlace, prices: Prices | None = None) -> None:
+        """Keep beginnings of prompts at `place`, and look for them there."""
+        self._disk = open_tier(self._cache, place, self._runner.finish, prices)
+
+    def shrink(self, *, disk: bool = False) -> None:
+        """Give back what no row needs now: pages and states that are kept for later prompts, also on `disk`, and freed buffers."""
         self._cache.shrink()
+        if disk:
+            self._disk.clear()
         mx.clear_cache()
 
     @property
     def has_work(self) -> bool:
         """A call of `step` would get further. Paused rows do not count."""
-        return self._scheduler.has_work or self._running is not None or self._adapter_queue.has_work
+        return self._scheduler.has_work or self._running is not None or self._adapter_queue.has_work or self._disk.has_work
 
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
@@ -170,6 +161,7 @@ class Engine:
         if self._vision is not None:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         made += self._guess()
+        self._disk.advance(busy=self._scheduler.has_work or self._running is not None)
         plan = self._scheduler.schedule()
         self.timeline.look(self._scheduler)
         for rows in self._runner.decode_groups(plan.decode):
@@ -205,11 +197,12 @@ class Engine:
             drafted_tokens=self.speculator.drafted_tokens,
             accepted_tokens=self.speculator.accepted_tokens,
             **(self._vision.counts() if self._vision else {}),
+            **self._disk.counts(),
         )
 
     def check_integrity(self) -> None:
         """Raise AssertionError if pages leaked or rows are lost."""
-        self._cache.check_integrity(self._scheduler.rows())
+        self._cache.check_integrity(self._scheduler.rows(), self._disk.held_pages)
         self._adapters.check_integrity([row.adapter for row in self._scheduler.rows()])
         if {row.id for row in self._scheduler.rows()} != set(self._rows):
             raise AssertionError("engine: scheduler and engine disagree on which rows there are")
@@ -220,6 +213,7 @@ class Engine:
             self.cancel(id)
         self._running = None
         self._runner.finish()
+        self._disk.close()
         self._binder.close()
 
     def _guess(self) -> Steps:
@@ -277,6 +271,7 @@ class Engine:
         """Nothing can be started: read what is done, or wait for a grammar."""
         if self._running is None:
             self._binder.wait(LONGEST_WAIT_SECONDS)
+            self._disk.wait(LONGEST_WAIT_SECONDS)
         self._runner.wait(self._running)
         self._note_end()
         finished, self._running = self._running, None
@@ -390,3 +385,4 @@ class Engine:
         self.speculator.forget(row)
         self._binder.forget(row)
         self._adapter_queue.forget(row)
+        self._disk.forget(row)

@@ -154,7 +154,9 @@ class Resume(msgspec.Struct, tag=True, frozen=True):
 
 
 class Shrink(msgspec.Struct, tag=True, frozen=True):
-    """Gateway -> engine: memory is short; give back what is kept only because it may be of use again."""
+    """Gateway -> engine: give back what is kept only because it may be of use again, also on `disk`."""
+
+    disk: bool = False
 
 
 class Shutdown(msgspec.Struct, tag=True, frozen=True):

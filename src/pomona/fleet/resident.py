@@ -36,8 +36,8 @@ class LivingEngine(Protocol):
         """How the engine is, from what it said last."""
         ...
 
-    def shrink(self) -> None:
-        """Ask it to give back memory that it can do without."""
+    def shrink(self, *, disk: bool = False) -> None:
+        """Ask it to give back memory that it can do without, and what it keeps on `disk`."""
         ...
 
 

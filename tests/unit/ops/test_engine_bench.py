@@ -37,7 +37,7 @@ class WrittenEngine:
     def resume(self, row_id: str, /) -> None:
         raise AssertionError(row_id)
 
-    def shrink(self) -> None:
+    def shrink(self, *, disk: bool = False) -> None:
         raise AssertionError
 
     def close(self) -> None:

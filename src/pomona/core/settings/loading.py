@@ -23,7 +23,12 @@ Tree = dict[str, object]
 PROFILES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "development": {"logging": {"level": "debug"}},
     "production": {"logging": {"format": "json"}, "server": {"shutdown_grace_seconds": 30.0}},
-    "test": {"server": {"port": 0, "admin_port": 0}, "logging": {"level": "warning"}, "residency": {"spare_process": False}},
+    "test": {
+        "server": {"port": 0, "admin_port": 0},
+        "logging": {"level": "warning"},
+        "residency": {"spare_process": False},
+        "engine": {"disk_cache_bytes": 0},
+    },
 }
 
 

@@ -69,22 +69,23 @@ class PagePool:
         return self._unpack(tuple(p.reshape(*p.shape[:2], -1, p.shape[-1]).swapaxes(0, 1) for p in parts))
 
     def read(self, pages: ReadOnlySequence[int]) -> list[mx.array]:
-        """The content of `pages`, not computed yet, in the order of `arrays`: (pages, heads, page_tokens, width) each.
+        """Copies of the content of `pages`, not computed yet, in the order of `arrays`: (pages, heads, page_tokens, width) each.
 
-        Compute it before a pass that writes into these pages is started.
+        Compute them before a pass that writes into these pages is started.
         """
-        if consecutive(pages) and not self.in_place:
-            return [a[:, pages[0] : pages[0] + len(pages)].swapaxes(0, 1) for a in self.arrays]
-        return [mx.take(a, mx.array(list(pages), dtype=mx.uint32), axis=1).swapaxes(0, 1) for a in self.arrays]
+        index = mx.array(list(pages), dtype=mx.uint32)  # a slice would share the pool's memory
+        return [mx.take(a, index, axis=1).swapaxes(0, 1) for a in self.arrays]
 
-    def put(self, pages: ReadOnlySequence[int], parts: ReadOnlySequence[mx.array]) -> None:
-        """Make `parts`, as `read` gives them, the content of `pages`, in place."""
-        for array, part in zip(self.arrays, parts, strict=True):
-            content = part.swapaxes(0, 1)
-            if consecutive(pages):
-                array[:, pages[0] : pages[0] + len(pages)] = content
-            else:
-                array[:, mx.array(list(pages), dtype=mx.uint32)] = content
+    def put_part(self, place: int, pages: ReadOnlySequence[int], content: mx.array) -> None:
+        """Make `content` (pages, heads, page_tokens, width) what `arrays[place]` holds for `pages`, in place if nobody else has that array.
+
+        Whoever compiled it into a function compiles anew.
+        """
+        array, part = self.arrays[place], content.swapaxes(0, 1)
+        if consecutive(pages):
+            array[:, pages[0] : pages[0] + len(pages)] = part
+        else:
+            array[:, mx.array(list(pages), dtype=mx.uint32)] = part
 
     def _pack(self, values: mx.array) -> tuple[mx.array, ...]:
         if self.bits is None:

@@ -5,7 +5,7 @@ known tokens is findable by hash; memory never exceeds the planned budget.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -76,6 +76,8 @@ class ModelCache:
             equip(group.layers, choose(settings.kernels))
         states = [] if self.opaque else [tuple(mx.zeros_like(a) for a in _arrays(leaf)) for leaf in leaves if type(leaf) is ArraysCache]
         self.zero_state = RowState(tuple(states), 0) if states else None
+        self.committed: Callable[[Sequence], None] | None = None
+        """Is told of rows that may have new blocks to share."""
 
     @property
     def recurrent(self) -> bool:
@@ -106,9 +108,13 @@ class ModelCache:
         """Blocks at the row's beginning that need not be computed; at least one token always remains to be."""
         if not self.share or self.opaque:
             return 0
-        self._extend_hashes(row)
-        hashes = row.block_hashes[: row.reusable // self.page_tokens]
+        hashes = self.hashes(row)
         return next((blocks for blocks in range(self._leading(hashes), 0, -1) if self._is_complete(hashes[:blocks])), 0)
+
+    def hashes(self, row: Sequence) -> list[bytes]:
+        """Of the blocks at the row's beginning that need not be computed if somebody has them."""
+        self._extend_hashes(row)
+        return row.block_hashes[: row.reusable // self.page_tokens]
 
     def adopt(self, row: Sequence, blocks: int) -> None:
         """Refer to the pages of the first `blocks` blocks, as found by `match`."""
@@ -159,6 +165,8 @@ class ModelCache:
                         group.allocator.index(table[block], row.block_hashes[block])
             row.indexed_blocks = max(row.indexed_blocks, blocks)
             self._keep_checkpoint(row)
+            if self.committed is not None:
+                self.committed(row)
         for group, table in zip(self.groups, row.tables, strict=True):
             self._trim(group, table, row.computed)
 
@@ -240,11 +248,12 @@ class ModelCache:
         for group in self.groups:
             group.shrink()
 
-    def check_integrity(self, rows: Iterable[Sequence]) -> None:
-        """Raise AssertionError if a page leaked or is counted wrongly."""
+    def check_integrity(self, rows: Iterable[Sequence], held: Callable[[int], Iterable[int]] = lambda _: ()) -> None:
+        """Raise AssertionError if a page leaked or is counted wrongly. `held`: by group, pages that are held for no row yet."""
         alive = [row for row in rows if row.tables]
         for index, group in enumerate(self.groups):
             references = Counter(page for row in alive for page in row.tables[index] if page != TRASH_PAGE)
+            references.update(held(index))
             group.allocator.check_integrity(dict(references))
 
     def _extend_hashes(self, row: Sequence) -> None:

@@ -82,8 +82,8 @@ class Stepping(Protocol):
 class Shrinking(Protocol):
     """Memory that can be had back."""
 
-    def shrink(self) -> None:
-        """Give back what no row needs now."""
+    def shrink(self, *, disk: bool = False) -> None:
+        """Give back what no row needs now, also on `disk`."""
         ...
 
 
@@ -196,8 +196,8 @@ class DeviceLoop(Loop):
             case Encode(id=request_id):
                 error = UnsupportedField("This model writes text; it does not make vectors.", param="model")
                 self._channel.send(Refused(request_id, error.code, error.message))
-            case Shrink():
-                self._engine.shrink()
+            case Shrink(disk=disk):
+                self._engine.shrink(disk=disk)
                 self._changed = True
             case _:
                 pass

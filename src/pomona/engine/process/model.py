@@ -43,13 +43,13 @@ def load_engine(launch: Launch) -> Loaded:
 
         return load_vector_engine(launch, task, device, [blas.warning if blas else ""], prove=lambda: mx.eval(mx.ones(1) + 1))
 
-    from pomona.engine.engine import build_engine
+    from pomona.engine.process.building import build_engine
     from pomona.models.loading import load
 
     found = ResolvedModel(id=launch.model, path=launch.folder, kind="folder", reference=str(launch.folder))
     model = load(found, device, settings)
     draft, doubts = _load_draft(launch, device)
-    engine = build_engine(model, launch.engine, draft)
+    engine = build_engine(model, launch.engine, draft, launch.cache_folder)
     ready = Ready(
         model=launch.model,
         architecture=model.architecture,

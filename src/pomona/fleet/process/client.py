@@ -146,9 +146,9 @@ class EngineClient:
             if answer.cancelled():
                 self._link.send(Cancel(request_id))
 
-    def shrink(self) -> None:
+    def shrink(self, *, disk: bool = False) -> None:
         """Ask the engine to give back memory that it can do without."""
-        self._link.send(Shrink())
+        self._link.send(Shrink(disk))
 
     async def stop(self) -> None:
         """End the process and every stream; leave nothing behind."""

@@ -33,11 +33,11 @@ class Lifecycle:
         self._remember_pin(slot.name, pinned)
         return self._reports.of(slot.model)
 
-    def shrink(self, name: str | None = None) -> tuple[str, ...]:
+    def shrink(self, name: str | None = None, *, disk: bool = False) -> tuple[str, ...]:
         """Have the engine of `name`, or all, give back what no answer needs now."""
         told: list[str] = []
         for slot in self._pool.slots if name is None else (self._pool.slot(name),):
             if slot.stay is not None and slot.stay.resident is not None:
-                slot.stay.resident.engine.shrink()
+                slot.stay.resident.engine.shrink(disk=disk)
                 told.append(slot.name)
         return tuple(told)

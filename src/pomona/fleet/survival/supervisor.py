@@ -86,10 +86,10 @@ class Supervisor:
             raise self._failure()
         return self._client
 
-    def shrink(self) -> None:
+    def shrink(self, *, disk: bool = False) -> None:
         """Ask the engine to give back memory that it can do without; nothing happens while it loads or restarts."""
         if self._state == "ready" and self._client is not None:
-            self._client.shrink()
+            self._client.shrink(disk=disk)
 
     def report(self) -> EngineReport:
         """How the engine is, from what it said last."""

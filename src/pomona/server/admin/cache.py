@@ -70,10 +70,15 @@ class ModelCache(WireBody):
     page_tokens: int
     cached_tokens: int
     kv_bytes: int
+    disk_entries: int
+    """Pages and states on disk."""
+    disk_bytes: int
 
 
 class ClearAnswer(WireBody):
-    """`entries_removed` counts pages of `models` that were kept only for reuse; those that answers use stay as long as they do."""
+    """`entries_removed` counts pages of `models` that were kept only for reuse, and with `disk` the files there; pages that answers use
+    stay as long as they do.
+    """
 
     status: Literal["cleared"]
     models: list[str]
@@ -158,10 +163,12 @@ def cache_routes(services: AdminServices) -> APIRouter:
     @routes.post("/admin/cache/prompts/clear", summary="Forget what no answer needs now", openapi_extra=described(answer=ClearAnswer))
     async def clear(
         model: Annotated[str | None, Query(min_length=1, description="Only this one's, by any of its names.")] = None,
+        disk: Annotated[bool, Query(description="Also what is kept on disk.")] = False,
     ) -> dict[str, object]:
         name = services.find(model).id if model else None
-        pages = {report.model: report.counters.pages_cached for report in services.backend.status.status()}
-        told = services.management.kept.shrink(name)
+        counters = {report.model: report.counters for report in services.backend.status.status()}
+        pages = {each: known.pages_cached + (known.disk_files if disk else 0) for each, known in counters.items()}
+        told = services.management.kept.shrink(name, disk=disk)
         warmups.forget(told)
         return {"status": "cleared", "models": list(told), "entries_removed": sum(pages.get(each, 0) for each in told)}
 
@@ -214,7 +221,7 @@ def _stats(services: AdminServices) -> dict[str, object]:
     return {
         "enabled": services.settings.engine.prefix_cache,
         "memory_entries": sum(report.counters.pages_cached for report in reports),
-        "disk_entries": 0,
+        "disk_entries": sum(report.counters.disk_files for report in reports),
         "total_hits": history.cached_tokens,
         "total_misses": history.prompt_tokens - history.cached_tokens,
         "hit_rate": round(history.cached_tokens / history.prompt_tokens, 6) if history.prompt_tokens else 0.0,
@@ -233,6 +240,8 @@ def _model_cache(report: EngineReport, page_tokens: int) -> dict[str, object]:
         "page_tokens": page_tokens,
         "cached_tokens": counters.pages_cached * page_tokens,
         "kv_bytes": counters.kv_bytes,
+        "disk_entries": counters.disk_files,
+        "disk_bytes": counters.disk_bytes,
     }
 
 

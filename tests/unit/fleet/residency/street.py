@@ -40,7 +40,7 @@ class DoubleEngine:
         self.state = "ready"
         return FACTS
 
-    def shrink(self) -> None:
+    def shrink(self, *, disk: bool = False) -> None:
         self.shrunk += 1
 
     def report(self) -> EngineReport:

@@ -1,0 +1,186 @@
+"""The folder of one model's pages and states, and the bound that all such folders share.
+
+`<cache folder>/engines/<version>/<block hash>.<kind>.safetensors`. A file appears under its name whole or not at all: it is written under
+another name and moved. It is not forced to the disk: what a power cut leaves is told by its checksum. Several processes may use a
+folder: equal names have equal content, so it does not matter who writes, and what somebody deleted is a miss. Deleting for space goes by
+time of last use over all models.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from pomona.core.files.private import locked, write_private
+from pomona.engine.cache.disk.form import FileForm
+
+ENGINES = "engines"
+MANIFEST = "manifest.json"
+SUFFIX = ".safetensors"
+HALF = ".half-"
+"""Files being written begin so; their process id follows."""
+LEAST_ON_DISK = 4096
+"""Bytes that the smallest file takes."""
+KEPT_SHARE = 0.9
+"""Of the bound: deleting down to this makes room for a while."""
+DISK_SHARE = 0.25
+"""Of what is free, with our own files counted as free."""
+
+
+class DiskStore:
+    """Files of one version. `limit_bytes` bounds those of all versions. Not thread-safe but for `read`."""
+
+    def __init__(self, cache_folder: Path, version: str, limit_bytes: int, about: Mapping[str, object]) -> None:
+        self.version = version
+        self._root = cache_folder / ENGINES
+        self._folder = self._root / version
+        self._limit = limit_bytes
+        self._about = msgspec.json.encode(about)
+        self._numbers = itertools.count()
+        self._everything = 0  # bytes of all versions, as far as known
+
+    def open(self) -> dict[str, int]:
+        """Make the folder, sweep away what crashes left, and say what is there: name -> bytes. Raises OSError."""
+        self._make_folder()
+        found: dict[str, int] = {}
+        for entry in _entries(self._folder):
+            facts = _facts(entry)
+            if facts is not None and entry.name.endswith(SUFFIX):
+                found[entry.name.removesuffix(SUFFIX)] = facts.size
+        for name in self.make_room():
+            found.pop(name, None)
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name now."""
+        return os.access(self._path(name), os.F_OK)
+
+    def read(self, name: str, form: FileForm, data: np.ndarray) -> bool:
+        """Fill `data`, (data_bytes,) of bytes. False where there is no good file; one that is not good is deleted. Raises no OSError."""
+        path = self._path(name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            good = form.read_into(descriptor, name, data)
+        except OSError:
+            good = False
+        finally:
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.utime(path) if good else path.unlink()
+        return good
+
+    def write(self, name: str, form: FileForm, parts: Sequence[memoryview]) -> int:
+        """Make the file `name`; its bytes on disk. Raises OSError."""
+        half = self._folder / f"{HALF}{os.getpid()}-{next(self._numbers)}"
+        try:
+            descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                size = form.write(descriptor, name, parts)
+            finally:
+                os.close(descriptor)
+            half.replace(self._path(name))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                half.unlink()
+            raise
+        self._everything += max(size, LEAST_ON_DISK)
+        return max(size, LEAST_ON_DISK)
+
+    def touch(self, names: Iterable[str]) -> None:
+        """These were used now."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.utime(self._path(name))
+
+    def make_room(self) -> set[str]:
+        """Keep to the bound: delete what was used longest ago, of whatever model; the names that went from this folder. Raises OSError."""
+        if self._everything and self._everything <= self._bound():
+            return set()
+        with locked(self._root / "space"):
+            files = sorted(self._files())
+            self._everything = sum(file.size for file in files)
+            spare = self._everything - KEPT_SHARE * self._bound() if self._everything > self._bound() else 0
+            gone: set[str] = set()
+            for file in files:
+                if spare <= 0:
+                    break
+                file.path.unlink(missing_ok=True)
+                spare, self._everything = spare - file.size, self._everything - file.size
+                if file.path.parent == self._folder:
+                    gone.add(file.path.name.removesuffix(SUFFIX))
+            return gone
+
+    def clear(self) -> None:
+        """Delete all files of this version. Raises OSError."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._make_folder()
+        self._everything = 0
+        self.make_room()
+
+    def make_again(self) -> bool:
+        """Whether the folder had been deleted by somebody; it is there again. Raises OSError."""
+        missing = not self._folder.is_dir()
+        if missing:
+            self._make_folder()
+        return missing
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self._folder / MANIFEST).is_file():
+            write_private(self._folder / MANIFEST, self._about)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{SUFFIX}"
+
+    def _files(self) -> Iterator["_File"]:
+        """Those of all versions. What crashes left is deleted on the way."""
+        for entry in [entry for folder in _entries(self._root) if folder.is_dir() for entry in _entries(Path(folder.path))]:
+            if entry.name.startswith(HALF) and not _is_alive(entry.name):
+                Path(entry.path).unlink(missing_ok=True)
+            facts = _facts(entry)
+            if facts is not None and entry.name.endswith(SUFFIX):
+                yield facts
+
+    def _bound(self) -> float:
+        return min(self._limit, DISK_SHARE * (shutil.disk_usage(self._root).free + self._everything))
+
+
+class _File(NamedTuple):
+    used_at: float
+    size: int
+    path: Path
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _facts(entry: os.DirEntry[str]) -> _File | None:
+    """None if somebody has just deleted it."""
+    try:
+        stat = entry.stat()
+    except FileNotFoundError:
+        return None
+    return _File(stat.st_mtime, max(stat.st_size, LEAST_ON_DISK), Path(entry.path))
+
+
+def _is_alive(half: str) -> bool:
+    """Whether the process that writes this file still runs. One of another container may be taken for dead: it loses this file."""
+    pid = half.removeprefix(HALF).partition("-")[0]
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
