@@ -1,145 +1,117 @@
-"""Our engine against mlx-lm on model shapes with random bfloat16 weights: absolute tokens per second.
+"""The engine on a GPU against everything it can be compared with, on model shapes with random bfloat16 weights: one command, one table.
 
-    PYTHONPATH=src python -m benchmarks.gpu.engine --shapes 8b,0.6b --batches 1,8,32,128 --json result.json
+    python -m benchmarks.gpu.engine                                   all parts, about 25 minutes with 8B
+    python -m benchmarks.gpu.engine --parts decode,mixed --shapes 8b --budget 300
+    python -m benchmarks.gpu.engine --folder gpu-results --parts none --write docs/performance.md
 
-All contenders share one process and one copy of the weights, and take turns in every round. Beside mlx and mlx-lm it needs only what
-the engine imports: pydantic, pyyaml, msgspec and psutil.
+Each part runs in a process of its own and writes a file for each cell; a run goes on where the last one into the same folder stopped, and
+a cell that ended its process is left out. Beside mlx and mlx-lm it needs what the engine imports: pydantic, pyyaml, msgspec, psutil,
+structlog, prometheus-client and llguidance; the parts of transformers need torch. vLLM is not among the contenders: it takes a torch of
+its own, which the machine that these were measured on could not fetch.
 """
 
 import argparse
-import json
-import random
-import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import mlx.core as mx
+from benchmarks.gpu.cells import Deadline, Store
+from benchmarks.gpu.report import report
+from benchmarks.gpu.shapes import SHAPES
+from benchmarks.gpu.worker import PARTS, add_options
+from benchmarks.tables import write_between_marks
 
-from benchmarks.gpu.model_shapes import SHAPES, Shape, build
-from benchmarks.peers import Answer, Result, Task, batch_generator, generate_step, pomona_engine
-from pomona.core.settings import EngineSettings
-from pomona.engine.engine import Engine
-
-CONTENDERS = ("pomona", "batch_generator", "generate_step")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One task answered by one contender. `total` counts from the start of the first prompt, `decode` from the slowest first token."""
-
-    shape: str
-    contender: str
-    batch: int
-    total: float
-    decode: float
-    first_worst: float
-    peak_bytes: int
+ORDER = ("total", "decode", "mixed", "prefill", "features", "floor", "torch", "http")
+LEAST_SECONDS = 15.0
+"""A part that gets less is not begun: the weights have to be made first."""
+GRACE_SECONDS = 60.0
+"""A part that runs so much longer than it may is ended."""
 
 
 def main() -> int:
-    """Measure what the command line asks for."""
+    """Measure what the command line asks for, print the tables, and write them where told."""
     options = _options()
-    samples: list[Sample] = []
-    for name in options.shapes:
-        samples += _measure(SHAPES[name], options)
-        mx.clear_cache()
-    print(_table(samples))
-    if options.json:
-        options.json.write_text(json.dumps({"device": str(mx.default_device()), "samples": [asdict(sample) for sample in samples]}))
+    deadline = Deadline(options.budget)
+    for part, shape in ((part, shape) for part in options.parts for shape in options.shapes):
+        if deadline.left < LEAST_SECONDS:
+            print(f"no time is left for {part} of {shape}", file=sys.stderr)
+        else:
+            _run(part, shape, options, deadline)
+    text = report(Store(options.folder).outcomes())
+    print(text)
+    if options.write:
+        write_between_marks(options.write, "gpu", f"{options.lead}\n\n{text}" if options.lead else text)
     return 0
+
+
+def _run(part: str, shape: str, options: argparse.Namespace, deadline: Deadline) -> None:
+    """Once more after each crash, as long as that measures something."""
+    before = -1
+    while deadline.left > LEAST_SECONDS and before != (before := len(Store(options.folder).outcomes())):
+        seconds = min(deadline.left, options.part_seconds)
+        started = time.perf_counter()
+        try:
+            code = subprocess.run(list(_command(part, shape, options, seconds)), timeout=seconds + GRACE_SECONDS, check=False).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        print(f"{part} {shape}: ended with {code} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        if code == 0:
+            return
+
+
+def _command(part: str, shape: str, options: argparse.Namespace, seconds: float) -> Iterator[str]:
+    yield from (sys.executable, "-m")
+    if part in {"torch", "http"}:
+        yield "benchmarks.gpu.torch_peers" if part == "torch" else "benchmarks.gpu.http"
+    else:
+        yield from ("benchmarks.gpu.worker", part)
+    yield from ("--shape", shape, "--folder", str(options.folder), "--deadline", f"{seconds:.0f}", "--batches", _list(options.batches))
+    if part == "http":
+        yield from ("--float32",) if options.float32 else ()
+    elif part != "torch":
+        yield from ("--seconds", str(options.seconds), "--contexts", _list(options.contexts), "--prefill", str(options.prefill))
+        yield from ("--streams", str(options.streams), "--only", ",".join(options.only), "--bandwidth", str(options.bandwidth))
+        yield from ("--copy-bytes", str(options.copy_bytes), *(("--float32",) if options.float32 else ()))
+        yield from (word for change in options.set for word in ("--set", change))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=_names, default=["8b", "0.6b"], metavar="NAME,NAME", help=f"of {', '.join(SHAPES)}")
-    parser.add_argument("--float32", action="store_true", help="weights in float32, which a CPU needs")
-    parser.add_argument("--batches", type=_numbers, default=[1, 8, 32, 128], metavar="N,N", help="rows that run together")
-    parser.add_argument("--only", type=_names, default=list(CONTENDERS), help=f"of {', '.join(CONTENDERS)}")
-    parser.add_argument("--prompt-tokens", type=int, default=128, metavar="N")
-    parser.add_argument("--new-tokens", type=int, default=128, metavar="N")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds over all contenders")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of EngineSettings: step_token_budget=2048")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("--parts", type=_parts, default=_parts("all"), metavar="NAME,NAME", help=f"of {', '.join(ORDER)}; or none")
+    parser.add_argument("--budget", type=float, default=3600.0, help="seconds for everything")
+    parser.add_argument("--part-seconds", type=float, default=900.0, help="at most for one part of one shape")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also put the tables into FILE, between its marks")
+    parser.add_argument("--lead", default="", help="a sentence to stand before the tables that are written")
+    add_options(parser)
     return parser.parse_args()
 
 
-def _measure(shape: Shape, options: argparse.Namespace) -> Iterator[Sample]:
-    started = time.perf_counter()
-    module = build(shape, mx.float32 if options.float32 else mx.bfloat16)
-    print(f"{shape.name}: weights made in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
-    for batch in options.batches:
-        contenders = _contenders(module, shape, batch, options)
-        for repeat in range(-1, options.repeats):  # the first round compiles and allocates, and is not counted
-            for name, answer in contenders.items():
-                task = _task(shape, batch, options, repeat)
-                mx.reset_peak_memory()
-                sample = _sample(shape, name, task, answer(task))
-                print(f"{shape.name} {name} {batch} rows, round {repeat}: {sample.total:,.0f} tokens/s", file=sys.stderr, flush=True)
-                if repeat >= 0:
-                    yield sample
-        del contenders
-        mx.clear_cache()
-
-
-def _contenders(module: Any, shape: Shape, batch: int, options: argparse.Namespace) -> Mapping[str, Answer]:
-    """Who answers `batch` rows: generate_step only knows one row."""
-    changes = dict(change.split("=", 1) for change in options.set)
-    contenders: dict[str, Answer] = {}
-    if "pomona" in options.only:
-        settings = EngineSettings.model_validate({"max_rows": max(batch, 64), **changes})
-        contenders["pomona"] = pomona_engine(Engine(module, settings, vocabulary=shape.vocabulary, max_context=shape.max_context))
-    if "batch_generator" in options.only:
-        contenders["batch_generator"] = batch_generator(module, completion_batch_size=max(batch, 32))
-    if "generate_step" in options.only and batch == 1:
-        contenders["generate_step"] = generate_step(module)
-    return contenders
-
-
-def _task(shape: Shape, batch: int, options: argparse.Namespace, repeat: int) -> Task:
-    """The same for all contenders of a round, and new in every round: no prefix cache can help."""
-    source = random.Random(f"{shape.name} {batch} {repeat}")
-    prompts = [[source.randrange(shape.vocabulary) for _ in range(options.prompt_tokens)] for _ in range(batch)]
-    return Task(prompts=prompts, texts=(), new_tokens=options.new_tokens)
-
-
-def _sample(shape: Shape, contender: str, task: Task, result: Result) -> Sample:
-    batch = len(task.prompts)
-    if result.tokens != batch * task.new_tokens:
-        raise RuntimeError(f"{contender} made {result.tokens!r} tokens where {batch * task.new_tokens!r} were asked for.")
-    worst = max(result.first)
-    return Sample(
-        shape=shape.name,
-        contender=contender,
-        batch=batch,
-        total=result.tokens / result.seconds,
-        decode=(result.tokens - batch) / max(result.seconds - worst, 1e-9),
-        first_worst=worst,
-        peak_bytes=mx.get_peak_memory(),
-    )
-
-
-def _table(samples: Sequence[Sample]) -> str:
-    """Medians of the rounds."""
-    lines = ["| shape | rows | | tokens/s | decode only | slowest first token | peak memory |", "|---|---:|---|---:|---:|---:|---:|"]
-    for shape, batch, contender in dict.fromkeys((one.shape, one.batch, one.contender) for one in samples):
-        own = [one for one in samples if (one.shape, one.batch, one.contender) == (shape, batch, contender)]
-        total, decode = statistics.median(one.total for one in own), statistics.median(one.decode for one in own)
-        first = statistics.median(one.first_worst for one in own)
-        memory = max(one.peak_bytes for one in own) / 2**30
-        lines.append(f"| {shape} | {batch} | {contender} | {total:,.0f} | {decode:,.0f} | {first * 1000:,.0f} ms | {memory:.1f} GiB |")
-    return "\n".join(lines)
+def _parts(text: str) -> list[str]:
+    if text == "none":
+        return []
+    if text == "all":
+        return [part for part in ORDER if part != "torch" or find_spec("torch")]
+    chosen = text.split(",")
+    unknown = [part for part in chosen if part not in {*PARTS, "torch", "http"}]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no part {unknown[0]!r}; there are {', '.join(ORDER)}")
+    return chosen
 
 
 def _names(text: str) -> list[str]:
-    return text.split(",")
+    chosen = text.split(",")
+    unknown = [name for name in chosen if name not in SHAPES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no shape {unknown[0]!r}; there are {', '.join(SHAPES)}")
+    return chosen
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+def _list(values: Sequence[int]) -> str:
+    return ",".join(map(str, values))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(shape: Shape, options: argparse.Namespace) -> list[Pair]:
-    lexicon = _lexicon(shape.vocabulary)
+    lexicon = made_up_lexicon(shape.vocabulary)
     batches = [int(part) for part in options.batches.split(",")]
     settings = EngineSettings(max_rows=max(batches), prefix_cache=False)
     compiler = GrammarCompiler(lambda: lexicon, shape.vocabulary)
@@ -73,11 +73,13 @@ def _prompts(shape: Shape, batch: int, repeat: int, new_tokens: int) -> list[Pro
     ]
 
 
-def _lexicon(vocabulary: int) -> Lexicon:
+def made_up_lexicon(vocabulary: int) -> Lexicon:
+    """The bundled model's tokens, and words for the rest of `vocabulary`; of a smaller one, only its first tokens."""
     known = read_lexicon(MODEL)
     source = random.Random(0)
     made_up = ["".join(source.choices(LETTERS, k=source.randint(3, 9))).encode() for _ in range(vocabulary - len(known.tokens))]
-    return Lexicon(tokens=(*known.tokens, *made_up), special_ids=known.special_ids, encode=known.encode)
+    special = frozenset(id for id in known.special_ids if id < vocabulary)
+    return Lexicon(tokens=(*known.tokens, *made_up)[:vocabulary], special_ids=special, encode=known.encode)
 
 
 if __name__ == "__main__":
