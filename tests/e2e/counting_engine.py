@@ -13,12 +13,15 @@ from pomona.core.generation import Prompt, TokenStep
 from pomona.core.status import EngineCounters
 from pomona.engine.process.host import Loaded, run
 from pomona.engine.protocol import Launch, Ready
+from pomona.engine.scheduling.outlook import Outlook
 
-CRASH, ABORT, HANG, REFUSE, LATE = 9001, 9002, 9003, 9004, 9005
+CRASH, ABORT, HANG, REFUSE, LATE, PONDER = 9001, 9002, 9003, 9004, 9005, 9006
 LATE_TOKENS = 20
 """That a prompt with `LATE` makes before the engine aborts."""
 VOCABULARY = 10_000
 STEP_SECONDS = 0.0005
+PONDER_SECONDS = 1.6
+"""That the first step of a prompt with `PONDER` takes, and is said to."""
 
 
 class CountingEngine:
@@ -26,6 +29,7 @@ class CountingEngine:
 
     def __init__(self, *, hungry: bool = False) -> None:
         self.hungry = hungry
+        self.outlook = Outlook()
         self.rows: dict[str, Prompt] = {}
         self.made: dict[str, int] = {}
         self.paused: set[str] = set()
@@ -75,6 +79,9 @@ class CountingEngine:
             os.abort()
         if LATE in prompt.token_ids and self.made[prompt.id] == LATE_TOKENS:
             os.abort()
+        if PONDER in prompt.token_ids and self.made[prompt.id] == len(prompt.answered_ids):
+            self.outlook.tell(PONDER_SECONDS)
+            time.sleep(PONDER_SECONDS)
         if HANG in prompt.token_ids:
             threading.Event().wait()
         token_id = (len(prompt.token_ids) + self.made[prompt.id]) % VOCABULARY

@@ -14,7 +14,7 @@ from pomona.core.generation import Prompt, SamplingParams, TokenStep
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.survival.care import Care
 from pomona.fleet.survival.engine import SurvivingEngine
-from tests.e2e.counting_engine import ABORT, CRASH, HANG, LATE, LATE_TOKENS
+from tests.e2e.counting_engine import ABORT, CRASH, HANG, LATE, LATE_TOKENS, PONDER
 from tests.e2e.engines import PATIENCE_SECONDS, QUICK, begin, engine_pids, prompt, read, spawn, supervised, surviving, until
 
 LONG = 400
@@ -161,6 +161,27 @@ async def test_a_hung_engine_is_found_killed_and_replaced(stop: signal.Signals |
                 await read(engine, prompt("bad", HANG))
         assert seen + await rest(stream) == list(range(3, 3 + LONG))
         assert engine.report().restarts == (1 if stop else 2)
+
+
+async def test_a_long_step_that_was_announced_is_no_hang() -> None:
+    async with supervised(QUICK_TO_HANG) as engine:
+        assert await read(engine, prompt("row", 1, PONDER)) == [2, 3, 4, 5, 6]
+        assert engine.report().restarts == 0
+
+
+async def test_patience_ends() -> None:
+    async with supervised(QUICK_TO_HANG.model_copy(update={"busy_seconds": 1.05, "max_resumes": 0})) as engine:
+        with pytest.raises(EngineFailed, match="hung"):
+            await read(engine, prompt("row", 1, PONDER))
+
+
+async def test_a_stopped_process_is_found_in_a_long_step_too() -> None:
+    async with supervised(QUICK_TO_HANG) as engine:
+        reading = asyncio.ensure_future(read(engine, prompt("row", 1, PONDER)))
+        await until(lambda: engine.report().patient_seconds > 0)
+        pid = await kill(engine, signal.SIGSTOP)
+        assert await reading == [2, 3, 4, 5, 6]
+        assert (engine.report().restarts, engine.report().pid == pid) == (1, False)
 
 
 async def test_a_closed_stream_does_not_come_back() -> None:

@@ -30,6 +30,7 @@ from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.probe import prepare
 from pomona.engine.runner import Pass, Runner
+from pomona.engine.scheduling.outlook import Outlook
 from pomona.engine.scheduling.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
 from pomona.engine.sequence import Sequence
@@ -71,6 +72,7 @@ class Engine:
         self.speculate(Speculator(settings))
         self.timeline = Timeline()
         self._disk = NoDisk()
+        self.outlook = Outlook()
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._resumed: dict[Sequence, None] = {}
@@ -164,6 +166,7 @@ class Engine:
         self._disk.advance(busy=self._scheduler.has_work or self._running is not None)
         plan = self._scheduler.schedule()
         self.timeline.look(self._scheduler)
+        self.outlook.look(plan)
         for rows in self._runner.decode_groups(plan.decode):
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
             made += self._decode(going_on) if going_on else []

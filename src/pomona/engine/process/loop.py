@@ -12,6 +12,7 @@ from pomona.core.telemetry import get_logger
 from pomona.engine.process.channel import Channel
 from pomona.engine.protocol import (
     Add,
+    Busy,
     Cancel,
     Encode,
     Encoding,
@@ -26,8 +27,11 @@ from pomona.engine.protocol import (
     Step,
     ToEngine,
 )
+from pomona.engine.scheduling.outlook import Outlook
 
 COMMANDS_PER_STEP = 256
+ADAPTER_SECONDS = 60.0
+"""An adapter may have to be read from disk, and its kernels compiled."""
 QUIET_STEP_SECONDS = 0.1
 """Steps that made no token, as those of a long prefill, are reported this often."""
 
@@ -87,7 +91,16 @@ class Shrinking(Protocol):
         ...
 
 
-class SteppedEngine(Rows, Pausing, Stepping, Shrinking, Protocol):
+class Announcing(Protocol):
+    """What says how long its steps may take."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """It says so right before a step."""
+        ...
+
+
+class SteppedEngine(Announcing, Rows, Pausing, Stepping, Shrinking, Protocol):
     """What the loop drives: `pomona.engine.engine.Engine`."""
 
 
@@ -165,6 +178,10 @@ class Loop(ABC):
         self._sent_at = time.monotonic()
         self._changed = False
 
+    def _announce(self, seconds: float) -> None:
+        """What begins now may take so long."""
+        self._channel.send(Busy(seconds))
+
     @abstractmethod
     def _handle(self, command: ToEngine) -> None:
         """Obey one command."""
@@ -180,6 +197,7 @@ class DeviceLoop(Loop):
     def __init__(self, engine: SteppedEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
         super().__init__(engine, channel, prove, heartbeat_seconds)
         self._engine = engine
+        engine.outlook.tell = self._announce
 
     def _handle(self, command: ToEngine) -> None:
         match command:
@@ -203,6 +221,8 @@ class DeviceLoop(Loop):
                 pass
 
     def _add(self, command: Add) -> None:
+        if command.adapter is not None:
+            self._announce(ADAPTER_SECONDS)
         try:
             self._engine.add(command.prompt())
         except PomonaError as error:
@@ -212,6 +232,7 @@ class DeviceLoop(Loop):
 
     def _step(self) -> None:
         made = self._engine.step()
+        self._engine.outlook.ran()
         rows = [Row.of(row_id, step) for row_id, step in made if step.failure is None]
         self._alive.difference_update(row_id for row_id, step in made if step.finish_reason or step.failure)
         if rows or time.monotonic() >= self._sent_at + QUIET_STEP_SECONDS:

@@ -1,12 +1,17 @@
 """The device loop of an engine for vectors."""
 
+import time
 from collections.abc import Callable
 
 from pomona.core.errors import PomonaError, UnsupportedField
 from pomona.engine.process.channel import Channel
 from pomona.engine.process.loop import Loop
 from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Refused, Shrink, ToEngine
+from pomona.engine.scheduling.outlook import MARGIN, QUIET_SECONDS
 from pomona.engine.vectors.engine import VectorEngine
+
+FIRST_PASS_SECONDS = 180.0
+"""Nothing is known yet but what one token took; a full pass of a large model takes minutes on a CPU."""
 
 
 class VectorLoop(Loop):
@@ -15,6 +20,7 @@ class VectorLoop(Loop):
     def __init__(self, engine: VectorEngine, channel: Channel, prove: Callable[[], None], heartbeat_seconds: float) -> None:
         super().__init__(engine, channel, prove, heartbeat_seconds)
         self._engine = engine
+        self._longest_seconds: float | None = None
 
     def _handle(self, command: ToEngine) -> None:
         match command:
@@ -42,7 +48,13 @@ class VectorLoop(Loop):
             self._alive.add(command.id)
 
     def _step(self) -> None:
-        for done in self._engine.step():
+        expected = FIRST_PASS_SECONDS if self._longest_seconds is None else MARGIN * self._longest_seconds
+        if expected > QUIET_SECONDS:
+            self._announce(expected)
+        began = time.monotonic()
+        finished = self._engine.step()
+        self._longest_seconds = max(self._longest_seconds or 0.0, time.monotonic() - began)
+        for done in finished:
             self._alive.discard(done.id)
             self._channel.send(done)
         self._send(Encoding(self._engine.stats()))

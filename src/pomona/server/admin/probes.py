@@ -87,5 +87,5 @@ def _why_not_ready(reports: Sequence[EngineReport], drain: Drain, hang_seconds: 
 
 
 def _silence(report: EngineReport) -> float:
-    """Seconds since the device last proved that it works; 0 before the first proof."""
-    return report.seconds_since_step or 0.0
+    """Seconds since the device last proved that it works; 0 before the first proof, and in a step that was said to take long."""
+    return 0.0 if report.patient_seconds else report.seconds_since_step or 0.0

@@ -1,0 +1,85 @@
+"""How long the next step may take, so that nobody takes a long one for a hang. Said only where it may be long."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the gateway imports this module, and must not import mlx
+    from pomona.engine.scheduling.scheduler import Plan
+    from pomona.engine.sequence import Sequence
+
+QUIET_SECONDS = 2.0
+"""Steps that are expected to be shorter are begun without a word: a fifth of the silence that `fleet.hang_seconds` allows."""
+FIRST_SECONDS = 60.0
+"""For the first step of a kind: on CUDA tens of kernels may have to be compiled, of 0.2 to 2 s each."""
+PICTURE_SECONDS = 120.0
+"""For the vision part of a model on a CPU."""
+MARGIN = 4.0
+"""Times the longest step of a kind so far: the machine may have something else to do."""
+
+Kind = tuple[object, ...]
+
+
+class Outlook:
+    """One engine's. `tell` is called with seconds right before a step that may take so long; `ran` is to be called after each step.
+
+    Steps are of one kind where they decode about as many rows and compute about as many tokens of prompts, by powers of two. What a kind
+    took says what it will take; before that, each token as much as the slowest one so far, and `FIRST_SECONDS` for compiling.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tell: Callable[[float], None] = lambda _: None
+        self._clock = clock
+        self._began = clock()
+        self._kind: Kind = ()
+        self._tokens = 1
+        self._seconds_per_token = 0.0
+        self._longest: dict[Kind, float] = {}
+        self._asked: set[Kind] = set()
+
+    def look(self, plan: "Plan") -> None:
+        """A step begins to compute what was planned."""
+        self._began = self._clock()
+        prefill = sum(tokens for _, tokens in plan.prefill)
+        self._tokens = max(1, prefill + len(plan.decode))
+        kind = (len(plan.decode).bit_length(), prefill.bit_length(), len(plan.prefill).bit_length())
+        rows = [row for row, _ in plan.prefill] if kind == self._kind else [*plan.decode, *(row for row, _ in plan.prefill)]
+        self._kind = kind
+        expected = self._expected(kind, new=self._asks_for_something_new(rows))
+        if any(row.pictures for row, _ in plan.prefill):
+            expected = max(expected, PICTURE_SECONDS)
+        if expected > QUIET_SECONDS:
+            self.tell(expected)
+
+    def ran(self) -> None:
+        """The step is over."""
+        seconds = self._clock() - self._began
+        self._longest[self._kind] = max(seconds, self._longest.get(self._kind, 0.0))
+        self._seconds_per_token = max(self._seconds_per_token, seconds / self._tokens)
+
+    def _expected(self, kind: Kind, *, new: bool) -> float:
+        known = self._longest.get(kind)
+        if known is None or new:
+            return FIRST_SECONDS + self._tokens * self._seconds_per_token
+        return MARGIN * known
+
+    def _asks_for_something_new(self, rows: "list[Sequence]") -> bool:
+        """Ways of choosing tokens that no row had before: each has operations of its own."""
+        asked = {_asks(row) for row in rows} - self._asked
+        self._asked |= asked
+        return bool(asked)
+
+
+def _asks(row: "Sequence") -> Kind:
+    params = row.prompt.sampling
+    return (
+        params.temperature > 0,
+        params.top_k > 0 or params.top_p < 1,
+        params.min_p > 0,
+        params.repetition_penalty != 1 or bool(params.presence_penalty or params.frequency_penalty),
+        bool(params.logit_bias),
+        params.logprobs is None,
+        row.prompt.grammar is None and row.prompt.reasoning_limit is None,
+        row.prompt.adapter is None,
+        row.prompt.prompt_logprobs is None,
+    )
