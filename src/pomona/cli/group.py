@@ -53,6 +53,7 @@ BUILT_IN: Mapping[str, Listing] = {
     "load": Listing(MEMORY, "Load a model."),
     "unload": Listing(MEMORY, "Unload a model, or all."),
     "pin": Listing(MEMORY, "Keep a model in memory, or let go of it."),
+    "trace": Listing(MEMORY, "Say where the time of a request went."),
     "events": Listing(MEMORY, "Follow what happens: loads, answers, errors."),
     "keys:create": Listing(KEYS, "Make an API key and show it once."),
     "keys:list": Listing(KEYS, "List the API keys, their limits and their use."),

@@ -74,6 +74,14 @@ class AdminClient:
         """Keep a model in memory, or let go of it."""
         return await self._ask("POST", self._path(name, "/pin"), body={"pinned": pinned})
 
+    async def requests(self, **filters: str | float) -> Json:
+        """GET /admin/requests."""
+        return await self._ask("GET", "/admin/requests", query=filters)
+
+    async def explain(self, id: str) -> Json:
+        """Where the time of the request `id` went. Raises NotFound where it is not kept."""
+        return await self._ask("GET", f"/admin/requests/{quote(id, safe='')}/explain")
+
     async def events(self, *, tokens: bool = False, model: str | None = None) -> AsyncGenerator[Json]:
         """Events as they come. A connection that breaks is made again, and what happened meanwhile comes first."""
         place, query = _Place(), {"tokens": str(tokens).lower()} | ({"model": model} if model else {})
