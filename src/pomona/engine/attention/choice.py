@@ -2,9 +2,19 @@
 
 from typing import Literal
 
+import mlx.core as mx
+
+from pomona.engine.attention.cuda import CudaKernels
+from pomona.engine.attention.metal import MetalKernels
 from pomona.engine.attention.paged import Choosy, Reference
 
 
 def choose(setting: Literal["auto", "on", "off"]) -> Choosy | None:
     """By the setting `engine.kernels` and the default device; None: MLX's own operations."""
+    if setting == "off":
+        return None
+    if mx.default_device().type == mx.DeviceType.gpu:
+        if mx.cuda.is_available():
+            return CudaKernels()
+        return MetalKernels() if setting == "on" else None
     return Reference() if setting == "on" else None

@@ -1,0 +1,183 @@
+"""The operations of `paged.py` on CUDA, by kernels of our own; `sources/*.cu` has them. MLX compiles one for each kind of layer.
+
+They write into inputs, which MLX hands over as constant. A pool is contiguous, as all of its makers leave it, so MLX passes no copy.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+import mlx.core as mx
+
+from pomona.engine.attention.paged import DecodeStep, Pools
+from pomona.engine.attention.views import Place
+
+THREADS = 128
+HEADS_PER_BLOCK = 16
+FULL = 192
+"""Blocks that keep the device busy without cutting rows up. An H200 has 132 multiprocessors, each with room for two or three."""
+WANTED = 528
+MOST_PIECES = 64
+LONGEST = 256
+"""Widest head."""
+
+_DECODE_INPUTS = ("queries", "new_keys", "new_values", "key_pool", "value_pool", "table", "starts", "ways", "sinks", "earlier")
+_DECODE = """decode<T, D, DV, PT, G, LIMIT, WINDOW, SINKS>(queries, new_keys, new_values, key_pool, value_pool, table, starts,
+    ways, sinks, mixed, partial, stats, key_pool_shape[1], table_shape[1]);"""
+_COMBINE = "combine<T, DV, PT, LIMIT, WINDOW>(partial, stats, starts, ways, partial_shape[2], partial_shape[1], mixed);"
+_WRITE = """write<T, D, DV, PT, WINDOW>(tokens, tokens_strides.data(), others, others_strides.data(), key_pool, value_pool, table, starts,
+    counts, done, key_pool_shape[1], table_shape[1]);"""
+_GATHER = """gather<T, D, DV, PT>(key_pool, value_pool, table, tokens, others, span[0], span[1], key_pool_shape[1], table_shape[1]);"""
+
+
+class CudaKernels:
+    """See `Kernels`. Float32 goes without tensor cores and is slower: it is there for tests."""
+
+    in_place = True
+
+    def __init__(self) -> None:
+        self._prepared: set[tuple[str, ...]] = set()
+
+    def takes(self, pools: Pools) -> bool:
+        """Heads of a multiple of 16 up to 256, pages of a multiple of 16 tokens, keys and values of one type."""
+        dims, page_tokens = (pools.keys.shape[3], pools.values.shape[3]), pools.keys.shape[2]
+        fits = all(dim % 16 == 0 and dim <= LONGEST for dim in dims) and page_tokens % 16 == 0
+        return fits and pools.keys.dtype == pools.values.dtype and pools.keys.dtype in {mx.float32, mx.float16, mx.bfloat16}
+
+    def attend(self, step: DecodeStep) -> tuple[mx.array, Pools]:
+        """See `Kernels`."""
+        pools, place, queries = step.pools, step.place, step.queries
+        rows, query_heads, _, dim = queries.shape
+        heads, out_dim = pools.keys.shape[0], pools.values.shape[3]
+        pieces, least = cut(rows * heads, place.table.shape[1] * place.page_tokens)
+        ways = _ways(step.scale, least, step.new is not None)
+        new = step.new or (queries, queries)  # not read
+        sinks = queries if step.sinks is None else step.sinks.astype(queries.dtype)
+        kind = {"T": queries.dtype, "DV": out_dim, "PT": place.page_tokens, "LIMIT": step.limit or 0, "WINDOW": place.window or 0}
+        parts = -(-query_heads // heads // HEADS_PER_BLOCK)
+        mixed, partial, stats = _kernel("decode", "decode", _DECODE, _DECODE_INPUTS, ("mixed", "partial", "stats"))(
+            inputs=[queries, *new, pools.keys, pools.values, place.table, place.starts, ways, sinks, _or_none(pools.after)],
+            template=[*kind.items(), ("D", dim), ("G", query_heads // heads), ("SINKS", step.sinks is not None)],
+            grid=(THREADS * heads * parts, rows, pieces),
+            threadgroup=(THREADS, 1, 1),
+            output_shapes=[(rows, query_heads, 1, out_dim), *_spare(rows, query_heads, pieces, out_dim)],
+            output_dtypes=[queries.dtype, mx.float32, mx.float32],
+        )
+        self._prepare(kind)
+        if pieces > 1:
+            mixed = _combine(kind, partial, stats, place.starts, ways)
+        return mixed, Pools(pools.keys, pools.values, mixed)
+
+    def _prepare(self, kind: dict[str, Any]) -> None:
+        """Compile with the first, short rows what only long ones need, rather than let a long one wait seconds for it."""
+        key = tuple(map(str, kind.values()))
+        if key not in self._prepared:
+            self._prepared.add(key)
+            stats = mx.ones((1, 1, 2, 2), dtype=mx.float32)
+            mx.eval(
+                _combine(
+                    kind, mx.zeros((1, 1, 2, kind["DV"]), dtype=mx.float32), stats, mx.array([1], dtype=mx.int32), _ways(1.0, 64, True)
+                )
+            )
+
+    def write(self, pools: Pools, keys: mx.array, values: mx.array, place: Place) -> Pools:
+        """See `Kernels`. Padding goes nowhere."""
+        rows, heads, tokens, _ = keys.shape
+        counts = mx.ones_like(place.starts) if place.counts is None else place.counts
+        inputs = ("tokens", "others", "key_pool", "value_pool", "table", "starts", "counts", "earlier")
+        [done] = _kernel("write", "pages", _WRITE, inputs, ("done",), contiguous=False)(
+            inputs=[keys, values, pools.keys, pools.values, place.table, place.starts, counts, _or_none(pools.after)],
+            template=[*_kind(pools).items(), ("WINDOW", place.window or 0)],
+            grid=(THREADS * tokens, heads, rows),
+            threadgroup=(THREADS, 1, 1),
+            output_shapes=[(1,)],
+            output_dtypes=[mx.int32],
+        )
+        return Pools(pools.keys, pools.values, done)
+
+    def gather(self, pools: Pools, place: Place, first: int, tokens: int) -> tuple[mx.array, mx.array]:
+        """See `Kernels`."""
+        heads, dims, rows = pools.keys.shape[0], (pools.keys.shape[3], pools.values.shape[3]), place.table.shape[0]
+        chunks = max(dims) * pools.keys.dtype.size // 16
+        inputs = ("key_pool", "value_pool", "table", "span", "earlier")
+        keys, values = _kernel("gather", "pages", _GATHER, inputs, ("tokens", "others"))(
+            inputs=[pools.keys, pools.values, place.table, mx.array([first, tokens], dtype=mx.int32), _or_none(pools.after)],
+            template=[*_kind(pools).items()],
+            grid=(-(-tokens * chunks // THREADS) * THREADS, heads, rows),
+            threadgroup=(THREADS, 1, 1),
+            output_shapes=[(rows, heads, tokens, dim) for dim in dims],
+            output_dtypes=[pools.keys.dtype] * 2,
+        )
+        return keys, values
+
+
+def _combine(kind: dict[str, Any], partial: mx.array, stats: mx.array, starts: mx.array, ways: mx.array) -> mx.array:
+    rows, query_heads, _, dim = partial.shape
+    [mixed] = _kernel("combine", "decode", _COMBINE, ("partial", "stats", "starts", "ways"), ("mixed",))(
+        inputs=[partial, stats, starts, ways],
+        template=[*kind.items()],
+        grid=(THREADS, rows * query_heads, 1),
+        threadgroup=(THREADS, 1, 1),
+        output_shapes=[(rows, query_heads, 1, dim)],
+        output_dtypes=[kind["T"]],
+    )
+    return mixed
+
+
+def cut(blocks: int, keys: int) -> tuple[int, int]:
+    """Into how many pieces the keys of a row are cut at most, and the least tokens of a piece, for rows * heads and a table of that width.
+
+    Shapes decide alone, so that a compiled pass fits all rows that fit its table. A kernel cuts each row by its own length.
+    """
+    if blocks >= FULL and keys <= 1024:
+        return 1, 64
+    least = 256 if blocks >= FULL else 64
+    share = max(least, min(1024, keys * blocks // WANTED))
+    return max(1, min(MOST_PIECES, -(-keys // share))), least
+
+
+@cache
+def _kernel(
+    name: str, source: str, body: str, inputs: tuple[str, ...], outputs: tuple[str, ...], *, contiguous: bool = True
+) -> Callable[..., Any]:
+    header = files("pomona.engine.attention").joinpath("sources", f"{source}.cu").read_text()
+    return cast(
+        "Callable[..., Any]",
+        mx.fast.cuda_kernel(
+            name=f"pomona_{name}",
+            input_names=list(inputs),
+            output_names=list(outputs),
+            source=body,
+            header=header,
+            ensure_row_contiguous=contiguous,
+        ),
+    )
+
+
+@cache
+def _ways(scale: float, least: int, fresh: bool) -> mx.array:
+    """As `decode.cu` asks for it; scores are in units of log2."""
+    ways = mx.array([scale * 1.4426950408889634, least, fresh], dtype=mx.float32)
+    mx.eval(ways)
+    return ways
+
+
+@cache
+def _nothing() -> mx.array:
+    nothing = mx.array([0], dtype=mx.int32)
+    mx.eval(nothing)
+    return nothing
+
+
+def _or_none(after: mx.array | None) -> mx.array:
+    return _nothing() if after is None else after
+
+
+def _kind(pools: Pools) -> dict[str, object]:
+    return {"T": pools.keys.dtype, "D": pools.keys.shape[3], "DV": pools.values.shape[3], "PT": pools.keys.shape[2]}
+
+
+def _spare(rows: int, query_heads: int, pieces: int, dim: int) -> list[tuple[int, ...]]:
+    """For the pieces of rows; hardly anything where rows are whole."""
+    return [(rows, query_heads, pieces, dim), (rows, query_heads, pieces, 2)] if pieces > 1 else [(1,), (1,)]
