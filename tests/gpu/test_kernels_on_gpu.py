@@ -3,6 +3,7 @@
 """
 
 from dataclasses import replace
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +13,7 @@ from pomona.engine.attention.choice import choose
 from pomona.engine.attention.paged import Choosy, DecodeStep, Pools, Reference
 from pomona.engine.attention.views import Place, padded
 from tests.engine.harness import alone, drive, expect_close, family, make_engine, make_prompt
-from tests.engine.scenes import Scene, make_scene
+from tests.engine.scenes import make_scene
 from tests.families import VOCABULARY
 
 pytestmark = pytest.mark.gpu
@@ -20,14 +21,14 @@ pytestmark = pytest.mark.gpu
 TOLERANCE = {mx.float32: 2e-4, mx.float16: 4e-3, mx.bfloat16: 3e-2}
 STEM = [(7 * i + 3) % VOCABULARY for i in range(190)]
 SHAPES = {
-    "llama": dict(heads=8, repeats=4, dims=(128, 128)),
-    "small": dict(heads=2, repeats=2, dims=(64, 64)),
-    "many": dict(heads=1, repeats=24, dims=(128, 128)),
-    "sinks": dict(heads=2, repeats=8, dims=(64, 64), sinks=True, window=128),
-    "odd": dict(heads=3, repeats=1, dims=(80, 96), page_tokens=16, window=33),
-    "broad": dict(heads=2, repeats=2, dims=(256, 256)),
-    "mixed": dict(heads=4, repeats=1, dims=(192, 128)),
-    "narrow": dict(heads=2, repeats=12, dims=(32, 16), page_tokens=16, sinks=True),
+    "llama": partial(make_scene, heads=8, repeats=4, dims=(128, 128), page_tokens=32),
+    "small": partial(make_scene, heads=2, repeats=2, dims=(64, 64), page_tokens=32),
+    "many": partial(make_scene, heads=1, repeats=24, dims=(128, 128), page_tokens=32),
+    "sinks": partial(make_scene, heads=2, repeats=8, dims=(64, 64), page_tokens=32, sinks=True, window=128),
+    "odd": partial(make_scene, heads=3, repeats=1, dims=(80, 96), page_tokens=16, window=33),
+    "broad": partial(make_scene, heads=2, repeats=2, dims=(256, 256), page_tokens=32),
+    "mixed": partial(make_scene, heads=4, repeats=1, dims=(192, 128), page_tokens=64),
+    "narrow": partial(make_scene, heads=2, repeats=12, dims=(32, 16), page_tokens=16, sinks=True),
 }
 STARTS = {
     "ragged": [0, 1, 15, 16, 17, 63, 64, 65, 300, 31, 32],
@@ -64,8 +65,7 @@ def expect_same(got: mx.array, wanted: mx.array, dtype: mx.Dtype, rows: int) -> 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_kernels_do_what_the_reference_says(dtype: mx.Dtype, shape: str, starts: str) -> None:
-    options = {"page_tokens": 32, **SHAPES[shape]}
-    scene: Scene = make_scene(STARTS[starts], shared=2, padding=2, wider=3, **options)  # type: ignore[arg-type]
+    scene = SHAPES[shape](STARTS[starts], shared=2, padding=2, wider=3)
     step = scene.step(dtype)
     mx.eval(step.pools.keys, step.pools.values)
     wanted, pools = Reference().attend(rounded(step))

@@ -4,7 +4,7 @@ They write into inputs, which MLX hands over as constant. A pool is contiguous, 
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, cast
 
@@ -102,7 +102,7 @@ class CudaKernels:
         chunks = max(dims) * pools.keys.dtype.size // 16
         inputs = ("key_pool", "value_pool", "table", "span", "earlier")
         keys, values = _kernel("gather", "pages", _GATHER, inputs, ("tokens", "others"))(
-            inputs=[pools.keys, pools.values, place.table, mx.array([first, tokens], dtype=mx.int32), _or_none(pools.after)],
+            inputs=[pools.keys, pools.values, place.table, _span(first, tokens), _or_none(pools.after)],
             template=[*_kind(pools).items()],
             grid=(-(-tokens * chunks // THREADS) * THREADS, heads, rows),
             threadgroup=(THREADS, 1, 1),
@@ -161,6 +161,11 @@ def _ways(scale: float, least: int, fresh: bool) -> mx.array:
     ways = mx.array([scale * 1.4426950408889634, least, fresh], dtype=mx.float32)
     mx.eval(ways)
     return ways
+
+
+@lru_cache(maxsize=64)
+def _span(first: int, tokens: int) -> mx.array:
+    return mx.array([first, tokens], dtype=mx.int32)
 
 
 @cache
