@@ -128,9 +128,8 @@ def _in_a_row(kernels: Choosy) -> None:
                 mx.synchronize()
         mx.synchronize()
         spent, grown = (time.perf_counter() - begin) / 50, mx.get_peak_memory() - before
-        print(
-            f"# 50 passes of {scene.layers} layers, {'waiting' if waiting else 'not waiting'}: {spent * 1e3:.3f} ms each, {grown / 2**20:.1f} MiB"
-        )
+        how = "waiting" if waiting else "not waiting"
+        print(f"# {scene.layers} layers, {how}: {spent * 1e3:.3f} ms a pass, {grown / 2**20:.1f} MiB more")
 
 
 if __name__ == "__main__":
