@@ -47,8 +47,8 @@ BUILD_ERRORS = (
 class LoadedModel:
     """A model in memory, ready to be called as `module(ids, cache)` (mlx-lm's convention).
 
-    `weight_bytes` counts the weights as they are in memory; `dtype` is that of most of them that are not packed. `max_context` and
-    `vocabulary` are in tokens.
+    `weight_bytes` counts the weights as they are in memory, packed copies included; `dtype` is that of most of them that are not packed.
+    `max_context` and `vocabulary` are in tokens.
     """
 
     module: nn.Module
@@ -69,16 +69,17 @@ class LoadedModel:
 def load(resolved: ResolvedModel, device: Device, settings: ModelsSettings = DEFAULTS) -> LoadedModel:
     """Load the model into the memory of `device`, which `use_device` made the default one.
 
-    On CPUs the weights become float32, unless `models.dequantize_on_cpu` is off; on GPUs `models.quantized_on_gpu` says what becomes of
+    On CPUs the weights become float32, unless `models.dequantize_on_cpu` is off, with the packed copies of
+    `models.pack_on_cpu`; on GPUs `models.quantized_on_gpu` says what becomes of
     quantised ones. Raises ModelUnusable.
     """
     facts = inspect_folder(resolved.path)
     module, config = build_module(facts)
     vision = _build_vision(facts, module)
     parts = [module, *([vision.module] if vision else [])]
+    packed_bytes = 0
     if device.kind == "cpu" and settings.dequantize_on_cpu:
-        for part in parts:
-            expand_to_float32(part)
+        packed_bytes = sum(expand_to_float32(part, settings.pack_on_cpu) for part in parts)
         share_rotary_tables(module)
     for part in parts:
         _materialise(part, facts)
@@ -95,7 +96,7 @@ def load(resolved: ResolvedModel, device: Device, settings: ModelsSettings = DEF
         max_context=facts.max_context or FALLBACK_CONTEXT,
         vocabulary=_vocabulary(module, facts),
         eos_token_ids=facts.eos_token_ids,
-        weight_bytes=sum(sizes.values()),
+        weight_bytes=sum(sizes.values()) + packed_bytes,
         dtype=max((name for name in sizes if "float" in name), key=lambda name: sizes[name], default="unknown"),
         warnings=tuple(_warnings(facts)),
         vision=vision,

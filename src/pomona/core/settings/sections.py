@@ -207,6 +207,11 @@ class ModelsSettings(Section):
     expanded_share: float = Field(
         default=0.3, ge=0, le=0.9, description="Most of the GPU memory free after loading that expanded copies of weights may take."
     )
+    pack_on_cpu: Literal["quantized", "all", "off"] = Field(
+        default="quantized",
+        description="On CPUs, multiply by packed copies of expanded weights, which are read faster: of quantised weights (an eighth to "
+        "a third more memory), of 16-bit ones too (half more), or of none.",
+    )
     constrain_tool_calls: bool = Field(
         default=True,
         description="Calls that a model makes of its own accord are held to the tools' names and schemas. Required, named and strict "

@@ -3,7 +3,7 @@
 MLX's wheel for Linux links the reference BLAS, 2 to 5 GFLOP/s where 100 and more are possible. The dynamic linker takes the first
 `cblas_sgemm` that it meets, so a library loaded with RTLD_GLOBAL before MLX comes first. Three routes, best first:
 
-shim    `sgemm.c`, compiled once into the cache, in front of the library: few rows in its own loop, the rest in the library
+shim    `sgemm.c`, compiled once into the cache, in front of the library: packed weights and few rows in loops of its own
 direct  no C compiler: a system library that exports `cblas_sgemm` itself
 rebound no C compiler and only scipy-openblas32, whose symbols have a prefix: MLX's import slot is pointed at it (`slots.py`)
 """
@@ -60,6 +60,8 @@ class _Library:
 
 _done: list[BlasReport] = []
 """What was put under MLX, or that there was nothing, once for each process: MLX keeps what it finds."""
+_shim: list[ctypes.CDLL] = []
+"""The compiled products, where MLX uses them."""
 
 
 def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str] = COMPILERS) -> BlasReport:
@@ -87,6 +89,11 @@ def prepare_blas(mode: BlasMode, cache_folder: Path, *, compilers: Iterable[str]
     route, warning = _interpose(library, threads, cache_folder, compilers)
     _done.append(BlasReport(kind=library.kind, library=library.path, route=route, threads=threads, warning=warning))
     return _done[0]
+
+
+def product_library() -> ctypes.CDLL | None:
+    """The compiled products that MLX uses in this process, None where it uses others."""
+    return _shim[0] if _shim else None
 
 
 def _wanted(mode: BlasMode) -> str:
@@ -131,10 +138,11 @@ def _limit_threads(library: _Library) -> int:
 
 
 def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: Iterable[str]) -> tuple[Route, str]:
-    shim = compiled_library("sgemm", "pomona_bind", cache_folder, compilers)
+    shim = compiled_library("sgemm", "pomona_bind", cache_folder, compilers, parts=("team", "packed"))
     if shim is not None:
         handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
         handle["pomona_bind"](ctypes.c_void_p(library.address("cblas_sgemm")), ctypes.c_int(threads))
+        _shim.append(handle)
         return "shim", ""
     slower = "No C compiler (cc, gcc, clang) works here: decoding few rows is slower than it could be. Install one, such as gcc."
     if library.kind == "system":

@@ -15,12 +15,14 @@ FLAGS = (("-O3", "-march=native", "-fopenmp"), ("-O3", "-march=native"), ("-O2",
 COMPILE_SECONDS = 60
 
 
-def compiled_library(name: str, entry: str, cache_folder: Path, compilers: Iterable[str] = COMPILERS) -> Path | None:
+def compiled_library(
+    name: str, entry: str, cache_folder: Path, compilers: Iterable[str] = COMPILERS, parts: Iterable[str] = ()
+) -> Path | None:
     """The library of `name`.c for this source and processor, from the cache or compiled now; None where no compiler works.
 
-    `entry` is a function that it must have. Several processes may start at once.
+    `entry` is a function that it must have. `parts` are sources that come before it in the same unit. Several processes may start at once.
     """
-    source = files("pomona.models.cpu").joinpath(f"{name}.c").read_bytes()
+    source = b"\n".join(files("pomona.models.cpu").joinpath(f"{part}.c").read_bytes() for part in (*parts, name))
     key = hashlib.sha256(source + _processor().encode()).hexdigest()[:16]
     target = cache_folder / f"pomona-{name}-{key}.so"
     if _loads(target, entry):

@@ -12,22 +12,39 @@ from mlx.utils import tree_unflatten
 from mlx_lm.models.mla import MultiLinear, QuantizedMultiLinear
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
+from pomona.models.cpu.packing import PackedWeights, Packing
 
-def expand_to_float32(module: nn.Module) -> None:
+PRODUCTS = (nn.Linear, nn.Embedding, SwitchLinear)
+"""Layers that multiply rows by their transposed weights, an embedding where it is also the output."""
+
+
+def expand_to_float32(module: nn.Module, packing: Packing = "off") -> int:
     """Replace quantised layers by plain ones and cast all floating-point weights to float32, in place, one layer at a time.
 
     Scales are taken to float32 first, so nothing is rounded to the stored type on the way. Layers of kinds that are not known here
-    keep their packed weights and work as before, only slower.
+    keep their packed weights and work as before, only slower. Returns the bytes of the packed copies that `packing` asks for.
     """
-    for name, layer in cast("list[tuple[str, nn.Module]]", module.named_modules()):
+    packed = PackedWeights(module, packing)
+    for name, layer in _layers(module):
         plain = _plain(layer)
         if plain is not None:
             mx.eval(plain.parameters())
+            if isinstance(plain, PRODUCTS):
+                packed.add_quantized(plain.weight, layer)
             module.update_modules(cast("dict[str, Any]", tree_unflatten([(name, plain)])))
+    multiplied = {f"{name}.weight" for name, layer in _layers(module) if type(layer) in PRODUCTS}
     for name, array in flat_parameters(module):
         if mx.issubdtype(array.dtype, mx.floating) and array.dtype != mx.float32:
-            module.update(cast("dict[str, Any]", tree_unflatten([(name, array.astype(mx.float32))])))
+            plain_array = array.astype(mx.float32)
+            if name in multiplied:
+                packed.add_halves(plain_array)
+            module.update(cast("dict[str, Any]", tree_unflatten([(name, plain_array)])))
     module.eval()
+    return packed.packed_bytes
+
+
+def _layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return cast("list[tuple[str, nn.Module]]", module.named_modules())
 
 
 def flat_parameters(module: nn.Module) -> list[tuple[str, mx.array]]:

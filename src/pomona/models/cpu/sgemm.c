@@ -99,6 +99,7 @@ static void one_row(int n, int k, float alpha, const float *a, const float *b, l
 void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
                  int ldb, float beta, float *c, int ldc) {
     int ours = order == ROW_MAJOR && trans_a == NO_TRANS;
+    if (ours && trans_b == TRANS && m <= MOST_PACKED_ROWS && packed_product(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, threads)) return;
     if (ours && trans_b == TRANS && m <= MOST_ROWS)
         few_rows(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     else if (ours && trans_b == NO_TRANS && m == 1)
