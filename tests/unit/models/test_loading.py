@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,12 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelsSettings
+from pomona.models.cpu.blas import product_library
 from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
+from pomona.models.cpu.packing import Packing
 from pomona.models.device import Device, use_device
 from pomona.models.loading import LoadedModel, load
-from pomona.models.references import resolve
+from pomona.models.references import bundled_folder, resolve
 from tests.unit.models.folders import STORIES, WEIGHTS, change_json, copy_stories, split_weights, write_weights
 
 
@@ -23,8 +26,8 @@ def cpu() -> Device:
     return use_device("cpu")
 
 
-def _load(reference: Path | str, device: Device, *, expand: bool = True) -> LoadedModel:
-    return load(resolve(str(reference), ModelsSettings()), device, ModelsSettings(dequantize_on_cpu=expand))
+def _load(reference: Path | str, device: Device, *, expand: bool = True, packing: Packing = "quantized") -> LoadedModel:
+    return load(resolve(str(reference), ModelsSettings()), device, ModelsSettings(dequantize_on_cpu=expand, pack_on_cpu=packing))
 
 
 def _logits(loaded: LoadedModel, ids: list[int]) -> "np.ndarray[Any, np.dtype[np.float32]]":
@@ -51,11 +54,33 @@ def test_facts_of_a_loaded_model(cpu: Device) -> None:
 
 
 def test_bundled_model_is_expanded_on_the_cpu(cpu: Device) -> None:
-    loaded = _load("pomona-tiny", cpu)
+    loaded = _load("pomona-tiny", cpu, packing="off")
     assert loaded.dtype == "float32"
     assert {array.dtype for _, array in flat_parameters(loaded.module)} == {mx.float32}
     assert loaded.weight_bytes == 4 * 18_145_152
     assert set(loaded.eos_token_ids) == {8183, 8185}
+
+
+def test_packed_copies_answer_as_the_weights_beside_them(cpu: Device) -> None:
+    ids = [[5, 6, 7, 8, 9], [40, 50, 60, 70, 80]]
+    plain, packed = _load("pomona-tiny", cpu, packing="off"), _load("pomona-tiny", cpu)
+    expected = np.array(cast("Any", plain.module)(mx.array(ids)))
+    found = np.array(cast("Any", packed.module)(mx.array(ids)))
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    kept = packed.weight_bytes - plain.weight_bytes
+    assert 1.12 < kept / 18_145_152 < 1.2 if product_library() else kept == 0
+
+
+def test_sixteen_bit_weights_get_copies_when_asked(cpu: Device, tmp_path: Path) -> None:
+    shutil.copytree(bundled_folder(), tmp_path / "halves")
+    library = cast("Any", importlib.import_module("mlx_lm.utils"))
+    module, config = library.load_model(bundled_folder())
+    library.save_model(tmp_path / "halves", library.dequantize_model(module))
+    plain = {key: value for key, value in config.items() if not key.startswith("quantization")}
+    (tmp_path / "halves" / "config.json").write_text(json.dumps(plain))
+    sizes = [_load(tmp_path / "halves", cpu, packing=packing).weight_bytes for packing in ("quantized", "all")]
+    assert sizes[0] == 4 * 18_145_152
+    assert 2 * 18_100_000 < sizes[1] - sizes[0] < 2.1 * 18_145_152 if product_library() else sizes[1] == sizes[0]
 
 
 def test_expanded_weights_answer_as_the_packed_ones_do(cpu: Device) -> None:
