@@ -208,9 +208,7 @@ class ModelsSettings(Section):
         default=0.3, ge=0, le=0.9, description="Most of the GPU memory free after loading that expanded copies of weights may take."
     )
     pack_on_cpu: Literal["quantized", "all", "off"] = Field(
-        default="quantized",
-        description="On CPUs, multiply by packed copies of expanded weights, which are read faster: of quantised weights (an eighth to "
-        "a third more memory), of 16-bit ones too (half more), or of none.",
+        default="quantized", description="On CPUs, keep packed copies to multiply by: of quantised weights, of 16-bit ones too, or none."
     )
     constrain_tool_calls: bool = Field(
         default=True,
