@@ -15,7 +15,7 @@ DISKS = hasattr(psutil.Process, "rlimit")
 
 
 async def test_a_short_run_keeps_every_promise() -> None:
-    report = await run(make_plan(SEED, SHORT_STREAMS, kills=False, disks=DISKS))
+    report = await run(make_plan(SEED, SHORT_STREAMS, disks=DISKS))
     assert report.problems == [], report.told()
     assert report.outcomes["exact"] > 0, report.told()
 

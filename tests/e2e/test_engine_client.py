@@ -43,6 +43,16 @@ async def test_closing_a_stream_frees_its_row(client: EngineClient) -> None:
     await until(lambda: client.stats.pages_used == 0)
 
 
+async def test_who_asks_a_dead_engine_before_that_is_known_hears_of_its_death(client: EngineClient) -> None:
+    os.kill(client.pid, signal.SIGKILL)
+    while psutil.pid_exists(client.pid) and psutil.Process(client.pid).status() != psutil.STATUS_ZOMBIE:
+        pass  # this loop has no turn in which it could hear of it
+    asked = [asyncio.ensure_future(read(client, prompt(f"row-{number}"))) for number in range(20)]
+    for each in asked:
+        with pytest.raises(EngineFailed, match="SIGKILL"):
+            await each
+
+
 async def test_a_slow_reader_stops_its_row_and_loses_nothing() -> None:
     async with started(QUICK.model_copy(update={"reader_high_water": 8})) as client:
         async with aclosing(client.stream(prompt(max_tokens=ENDLESS))) as stream:

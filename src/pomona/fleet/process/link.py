@@ -10,6 +10,9 @@ import zmq
 from pomona.engine.protocol import ToEngine, ToGateway
 
 HIGH_WATER_MESSAGES = 256
+MOST_QUEUED = 1024
+"""Commands that wait in here. An engine that has died takes none, and that is known only a moment later: who asks meanwhile must wait
+for that, not be sent away."""
 MESSAGES_PER_TURN = 64
 """Then other work of the event loop gets a turn."""
 
@@ -38,7 +41,7 @@ class Link:
     @property
     def congested(self) -> bool:
         """The engine has not taken commands for so long that they queue up in here."""
-        return bool(self._outbox)
+        return len(self._outbox) >= MOST_QUEUED
 
     def send(self, command: ToEngine) -> None:
         """Send, or queue where the engine does not take commands now. Nothing happens after `close`."""

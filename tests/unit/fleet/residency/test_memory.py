@@ -296,6 +296,12 @@ def test_a_book_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert book.get("a") == Measured(resting=5)
 
 
+def test_a_book_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path: Path) -> None:
+    (tmp_path / "measured.json").mkdir()
+    MeasureBook(tmp_path / "measured.json").put("a", Measured(resting=5))
+    assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
+
+
 def test_the_budget_is_a_share_of_memory_unless_it_is_given() -> None:
     there = Memory(total_bytes=100 * GIB, free_bytes=GIB)
     assert budget_of(ResidencySettings(memory_share=0.5), there) == 50 * GIB

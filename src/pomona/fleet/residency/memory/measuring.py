@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -62,6 +63,8 @@ class MeasureBook:
             half.write_text(json.dumps({key: asdict(each) for key, each in self._entries.items()}, indent=1) + "\n", encoding="utf-8")
             half.replace(self._path)
         except OSError as error:
+            with suppress(OSError):
+                half.unlink(missing_ok=True)
             log.warning("measurements_not_kept", path=str(self._path), problem=str(error))
 
 
