@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher
 
 from pomona.core.generation import Grammar, Prompt
-from tests.engine.harness import TRAINED, drive, make_engine, make_prompt
+from tests.engine.harness import TRAINED, drive, expect_close, make_engine, make_prompt
 from tests.engine.test_laws import STEM, expect_alone, prompts
 
 MODELS = ["llama", "gemma3", "qwen3_next", "gemma2"]
@@ -49,5 +49,7 @@ def test_rows_with_grammars_scores_and_log_probabilities(name: str) -> None:
     bound = Prompt(id="bound", token_ids=tuple(STEM[:12]), sampling=free.sampling, max_tokens=20, grammar=Grammar(source=source))
     scored = Prompt(id="scored", token_ids=tuple(STEM), sampling=free.sampling, max_tokens=4, prompt_logprobs=1)
     both = [drive(make_engine(name, launch_ahead=ahead), {0: [free, bound], 2: [scored]}) for ahead in ("on", "off")]
-    assert both[0] == both[1]
+    for id, result in both[0].items():  # who shares a pass goes by the clock, and the last digits go by that
+        assert (result.tokens, result.finish_reason) == (both[1][id].tokens, both[1][id].finish_reason)
+        expect_close(result, both[1][id], 1e-4)
     assert len(both[0]["scored"].prompt_logprobs) == len(STEM) - 1

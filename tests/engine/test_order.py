@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pomona.core.generation import Priority, Prompt
 from pomona.engine.engine import Engine
-from pomona.engine.sequence import HEAD_START, Sequence
+from pomona.engine.scheduling.waiting import STARTS_BETWEEN
+from pomona.engine.sequence import Sequence
 from tests.engine.harness import PAGE, alone, drive, make_engine, make_prompt
 from tests.families import VOCABULARY
 
@@ -41,7 +42,7 @@ def test_higher_classes_go_first_and_each_in_order_of_arrival(priorities: list[P
 
 
 def test_low_rows_do_not_starve() -> None:
-    """One low row, and after each end a new row of a higher class: its turn comes after as many as its handicap."""
+    """One low row, and after each end a new row of a higher class: its class gets a start after so many of theirs."""
     engine = make_engine("llama", max_rows=1)
     engine.add(ranked("low", "low", max_tokens=1))
     for index in range(2):
@@ -53,7 +54,7 @@ def test_low_rows_do_not_starve() -> None:
             break
         engine.add(ranked(f"normal-{number}", "normal", max_tokens=1))
     assert order[-1] == "low"
-    assert len(order) == HEAD_START["normal"] - HEAD_START["low"]
+    assert len(order) == STARTS_BETWEEN + 1
 
 
 def test_lower_classes_give_way_first_when_pages_are_short() -> None:
@@ -88,3 +89,27 @@ def test_copies_of_a_prompt_compute_it_once(name: str, monkeypatch: pytest.Monke
     assert {row.id: results[row.id].tokens for row in rows} == {row.id: alone(name, row).tokens for row in rows}
     rest = 89 % PAGE
     assert sum(computed) == 89 + 4 * rest
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen3_next", "deepseek_v2"])
+@pytest.mark.parametrize("pages", [400, 24])
+def test_parked_equals_not(name: str, pages: int) -> None:
+    """High rows take the places of low ones at once; these go on where they stood, or are computed again where their pages were needed."""
+    budget = pages * make_engine(name).page_bytes
+    engine = make_engine(name, kv_cache_bytes=budget, max_rows=2, high_first_token_seconds=1e-6, prefix_cache=False)
+    low = [replace(make_prompt(f"low-{i}", STEM[i : i + 40], max_tokens=30, temperature=0.9, seed=i), priority="low") for i in range(3)]
+    high = [replace(make_prompt(f"high-{i}", STEM[i : i + 50], max_tokens=8, temperature=0.9, seed=i), priority="high") for i in range(4)]
+    results = drive(engine, {0: low, 10: high[:1], 14: high[1:3], 30: high[3:]})
+    assert {row.id: results[row.id].tokens for row in (*low, *high)} == {row.id: alone(name, row).tokens for row in (*low, *high)}
+    stats = engine.stats()
+    assert stats.parkings > 0
+    assert (stats.parked, stats.pages_used) == (0, 0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(callers=st.lists(st.sampled_from(["", "a", "b"]), min_size=4, max_size=12), gap=st.sampled_from([1e-6, 0.2]))
+def test_callers_and_targets_change_nothing(callers: list[str], gap: float) -> None:
+    engine = make_engine("llama", max_rows=3, normal_gap_seconds=gap, normal_first_token_seconds=1e-6)
+    rows = [replace(make_prompt(str(i), STEM[i : i + 9 * (i % 4) + 3], max_tokens=6), caller=caller) for i, caller in enumerate(callers)]
+    results = drive(engine, {0: rows[:4], 5: rows[4:]})
+    assert {row.id: results[row.id].tokens for row in rows} == {row.id: alone("llama", row).tokens for row in rows}

@@ -7,7 +7,7 @@ started: while the caller handles them, a GPU is at work.
 import secrets
 from dataclasses import replace
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -30,6 +30,7 @@ from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
 from pomona.engine.probe import prepare
 from pomona.engine.runner import Pass, Runner
+from pomona.engine.scheduling.meter import PassShape, decode_shape, prefill_shape
 from pomona.engine.scheduling.outlook import Outlook
 from pomona.engine.scheduling.scheduler import Scheduler
 from pomona.engine.scores import PASS_BYTES, read_scores
@@ -67,7 +68,8 @@ class Engine:
         self.warnings = prepare(self._runner, self._cache, settings)
         self._adapters = self._runner.adapters = AdapterBank(model, settings.adapter_bytes, batches=self._runner.batches)
         self._adapter_queue = AdapterQueue[Sequence](self._adapters)
-        self._scheduler = Scheduler(self._cache, max_rows=settings.max_rows, token_budget=settings.step_token_budget)
+        self._scheduler = Scheduler(self._cache, settings)
+        self._scheduler.costs.batches = self._runner.batches
         self._binder = Binder(vocabulary, grammars)
         self.speculate(Speculator(settings))
         self.timeline = Timeline()
@@ -131,6 +133,7 @@ class Engine:
         """Stop stepping a row, keeping its pages as long as nobody needs them."""
         if id in self._rows:
             self._rows[id].paused = True
+            self._rows[id].turn.token_at = None
 
     def resume(self, id: str) -> None:
         """Step a paused row again."""
@@ -171,7 +174,8 @@ class Engine:
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
             made += self._decode(going_on) if going_on else []
         for chunks in self._runner.prefill_groups(plan.prefill):
-            made += self._start(self._runner.prefill(chunks))
+            shape = prefill_shape(chunks)
+            made += self._start(self._runner.prefill(chunks), shape)
             for row, _ in chunks:
                 self._cache.commit(row)
         if not plan.decode and not plan.prefill:
@@ -179,28 +183,26 @@ class Engine:
         made += self._end_scored()
         if self._running is None:
             self.speculator.idle()
+            self._scheduler.meter.rest()
         self._steps += 1
         return made
 
     def stats(self) -> EngineCounters:
         """Counts after the last step."""
         allocators = [group.allocator for group in self._cache.groups]
+        counted: dict[str, Any] = {**self._scheduler.counts(), **(self._vision.counts() if self._vision else {}), **self._disk.counts()}
         return EngineCounters(
             steps=self._steps,
-            running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
             pages_used=sum(a.held for a in allocators),
             pages_cached=sum(a.idle for a in allocators),
             pages_total=sum(a.limit - 1 for a in allocators),
             kv_bytes=self._cache.nbytes + self.speculator.kv_bytes,
-            preemptions=self._scheduler.preemptions,
             device_peak_bytes=mx.get_peak_memory(),
             adapters=self._adapters.count,
             adapter_bytes=self._adapters.nbytes,
             drafted_tokens=self.speculator.drafted_tokens,
             accepted_tokens=self.speculator.accepted_tokens,
-            **(self._vision.counts() if self._vision else {}),
-            **self._disk.counts(),
+            **counted,
         )
 
     def check_integrity(self) -> None:
@@ -241,16 +243,16 @@ class Engine:
             return made + (self._decode(left) if left else [])
         work = self._runner.forward_guesses(rows)
         self._runner.choose(work, verdicts.masks)
-        return self._start(work)
+        return self._start(work, decode_shape(work.lines))
 
     def _decode(self, rows: list[Sequence]) -> Steps:
         """One more token for each row. Where masks depend on tokens that are not read yet, they are made while the device computes."""
         if any(row.guesses for row in rows):
             return self._check_guesses(rows)
         if not must_wait(rows):
-            return self._start(self._runner.decode(rows))
+            return self._start(self._runner.decode(rows), decode_shape(rows))
         work = self._runner.forward(rows)
-        made = self._start(work)
+        made = self._start(work, decode_shape(rows))
         verdicts = self._binder.masks(rows)
         made += [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
         made += self._fail([(rows[line], error) for line, error in verdicts.failed])
@@ -258,9 +260,10 @@ class Engine:
         self._runner.go_on(work)
         return made
 
-    def _start(self, work: Pass) -> Steps:
+    def _start(self, work: Pass, shape: PassShape | None) -> Steps:
         """Start a pass when the one before has run, or while it does, and hand out what that one made."""
         work.waited = self._running is None
+        self._scheduler.meter.begin(shape)
         if self._runner.ahead:
             self._runner.start(work)
         self._runner.wait(self._running)
@@ -286,6 +289,7 @@ class Engine:
         if work is not None:
             rows = len(work.rows) if work.sampled else 0
             self.speculator.ended(rows=rows, lines=len(work.lines), waited=work.waited)
+            self._scheduler.meter.end()
             self.timeline.ended(work.rows, work.counts)
 
     def _collect(self, work: Pass | None) -> Steps:
@@ -330,6 +334,7 @@ class Engine:
             taken, reason = append(row, chosen[: right + 1])
         except PomonaError as error:
             return self._lost(row, error)
+        self._scheduler.note_tokens(row, len(taken), first=first)
         if row.tables or not self._cache.groups:
             self._cache.commit(row)
         if reason:

@@ -10,10 +10,11 @@ from pomona.engine.adapters.terms import LoadedAdapter
 from pomona.engine.grammar.constraint import Constraint
 from pomona.engine.states import RowState
 from pomona.engine.timeline.watch import RowWatch
+from pomona.engine.turn import Turn
 from pomona.engine.vision.row import RowPictures
 
 HEAD_START: dict[Priority, int] = {"high": 256, "normal": 0, "low": -256}
-"""Arrivals. A low row is overtaken by fewer than 256 normal and 512 high rows that came after it, so it never starves."""
+"""Rows. A low row gives way to fewer than 256 normal and 512 high rows that came after it, so it never starves."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -63,6 +64,8 @@ class Sequence:
     """Log-probabilities of the prompt's second token and on, as far as they were read."""
     pictures: RowPictures | None = None
     """Those of its prompt."""
+    turn: Turn = field(default_factory=Turn)
+    """Where it stands among the others."""
     chunk_limit: int | None = None
     """Most tokens of one pass while its prompt is scored."""
     shares: bool = False
@@ -82,8 +85,16 @@ class Sequence:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Its place among all rows: by arrival, with a head start for its priority; the lowest goes first."""
-        return self.arrival - HEAD_START[self.prompt.priority], self.arrival
+        """Its place among rows that want the same thing: by first start, or else arrival, with a head start for its priority; the lowest
+        goes first.
+        """
+        count = self.turn.place or self.arrival
+        return count - HEAD_START[self.prompt.priority], count
+
+    @property
+    def startable(self) -> bool:
+        """While it waits: it could run if there were room."""
+        return not (self.paused or self.pending or self.awaits_adapter or self.awaits_pages)
 
     @property
     def wants_scores(self) -> bool:

@@ -1,7 +1,6 @@
 """Costs learned from machines whose costs are known."""
 
 import random
-from dataclasses import dataclass
 from statistics import median
 
 import pytest
@@ -9,25 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.engine.scheduling.costs import FIRST_CHUNK, GROWTH, PassCosts, pairs_of
+from tests.engine.scheduling.simulated import CORES, GPU, LAPTOP_70B, Machine
 
-
-@dataclass(frozen=True)
-class Machine:
-    """Seconds of passes: `decode` of (pass, line, token of context), `prefill` of (pass, token, pair)."""
-
-    decode: tuple[float, float, float]
-    prefill: tuple[float, float, float]
-
-    def decoding(self, lines: int, context: float) -> float:
-        return self.decode[0] + self.decode[1] * lines + self.decode[2] * context
-
-    def reading(self, tokens: int, start: int) -> float:
-        return self.prefill[0] + self.prefill[1] * tokens + self.prefill[2] * pairs_of(tokens, start)
-
-
-GPU = Machine(decode=(4.5e-3, 2e-5, 2e-8), prefill=(3e-3, 2.5e-5, 2e-9))
-CORES = Machine(decode=(4e-3, 5e-4, 4e-7), prefill=(4e-3, 1.5e-4, 2e-8))
-LAPTOP_70B = Machine(decode=(1.5, 0.2, 1e-5), prefill=(1.0, 0.08, 1e-6))
 MACHINES = pytest.mark.parametrize("machine", [GPU, CORES, LAPTOP_70B])
 
 

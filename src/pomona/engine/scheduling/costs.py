@@ -25,6 +25,8 @@ FIRST_CHUNK = 32
 """Tokens of the first chunk of all: of a large model on a slow CPU these take seconds."""
 GROWTH = 4
 """No chunk is more than so many times the largest one measured."""
+FIRST_LINES = 4
+"""Lines of the first decode pass of all; later ones have at most twice as many as were measured."""
 DRIFT = 0.2
 """Weight of the last pass in how far all costs are off just now."""
 DECODE_GUESS: Features = (5e-3, 1e-3, 1e-6)
@@ -122,7 +124,7 @@ class PassCosts:
         self.batches = True
         self._decode = Fit(DECODE_GUESS)
         self._prefill = Fit(PREFILL_GUESS)
-        self._largest = 0
+        self._largest = self._most_lines = 0
 
     @property
     def knows_decode(self) -> bool:
@@ -132,6 +134,7 @@ class PassCosts:
     def learn_decode(self, lines: int, context: int, seconds: float) -> None:
         """A pass that chose tokens for `lines` lines, which look at `context` tokens in all."""
         if lines > 0 and seconds > 0:
+            self._most_lines = max(self._most_lines, lines)
             self._decode.learn((1.0, lines, context), seconds)
 
     def learn_prefill(self, tokens: int, pairs: float, seconds: float) -> None:
@@ -161,8 +164,15 @@ class PassCosts:
         if left <= 0:
             return 0
         slope, bend = each + pair * start, pair / 2
+        if math.isinf(left):
+            return self.largest_chunk
         tokens = 2 * left / max(1e-12, slope + math.sqrt(slope * slope + 4 * bend * left))
         return int(min(tokens, self.largest_chunk))
+
+    @property
+    def most_lines(self) -> int:
+        """Rows that may decode together, as far as was tried."""
+        return max(FIRST_LINES, 2 * self._most_lines if self.batches else 2**31)
 
     @property
     def largest_chunk(self) -> int:

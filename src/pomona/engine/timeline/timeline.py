@@ -6,8 +6,9 @@ that only waits costs nothing.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from collections.abc import Sequence as ReadOnlySequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from pomona.core.tracing.times import RowTimes, Stage
@@ -58,8 +59,12 @@ class TimedRow(Protocol):
 class Queues(Protocol):
     """The rows of a scheduler: those that have a place, those that wait for one, and what the first of them wait for."""
 
-    preemptions: int
     blocked: Stage
+
+    @property
+    def set_back(self) -> int:
+        """Times that a running row lost its place."""
+        ...
 
     @property
     def running(self) -> ReadOnlySequence[TimedRow]:
@@ -67,7 +72,7 @@ class Queues(Protocol):
         ...
 
     @property
-    def waiting(self) -> ReadOnlySequence[TimedRow]:
+    def waiting(self) -> Collection[TimedRow]:
         """In their order."""
         ...
 
@@ -81,7 +86,7 @@ class Timeline:
         self._log: list[_Prompts] = []
         self._forgotten = 0
         self._waits = dict.fromkeys(_REASONS, 0.0)
-        self._put_back = 0
+        self._set_back = 0
         self._blocked: Stage = "turn"
 
     def add(self, row: TimedRow) -> None:
@@ -104,10 +109,9 @@ class Timeline:
                 continue
             self._enter(row, _stage_of(row))
         if rows.waiting:
-            looked_at = rows.waiting if rows.preemptions != self._put_back else rows.waiting[:LOOKED_AT]
-            for row in looked_at:
+            for row in islice(rows.waiting, LOOKED_AT if rows.set_back == self._set_back else None):
                 self._enter(row, _reason_of(row))
-        self._put_back, self._blocked = rows.preemptions, rows.blocked
+        self._set_back, self._blocked = rows.set_back, rows.blocked
 
     def ended(self, rows: ReadOnlySequence[TimedRow], counts: ReadOnlySequence[int] = ()) -> None:
         """A pass has ended. `counts` are the prompt tokens of each row; none: the pass made tokens."""
