@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import mlx.core as mx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from pomona.core.errors import EngineFailed, InvalidRequest, UnsupportedField
 from pomona.core.generation import Grammar, Prompt
 from pomona.engine.engine import Engine
 from pomona.engine.grammar.lexicon import GrammarTokenizer
+from pomona.engine.grammar.masks import masked
 from tests.engine.harness import (
     CALL,
     CLOSE_CALL,
@@ -320,3 +323,11 @@ def test_rows_go_on_while_a_grammar_is_compiled() -> None:
     while engine.has_work:
         tokens += [token for _, step in engine.step() for token in step.token_ids]
     assert tokens == alone("llama", bound).tokens
+
+
+def test_words_of_bits_mask_logits() -> None:
+    source = np.random.default_rng(5)
+    logits, bits = source.normal(size=(3, 96)).astype(np.float32), source.integers(0, 2, (3, 96)).astype(np.uint8)
+    words = np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
+    got = np.array(masked(mx.array(logits), mx.array(words)))
+    assert np.array_equal(got, np.where(bits, logits, -np.inf))

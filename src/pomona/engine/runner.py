@@ -186,7 +186,7 @@ class Runner:
         """Let the device begin this pass, behind the one before."""
         arrays = work.take_arrays()
         if self.ahead:
-            work.last_written = arrays[-1]
+            work.last_written = arrays[-1] if arrays else None
         else:
             mx.synchronize()
         mx.async_eval(arrays)
@@ -199,8 +199,10 @@ class Runner:
         """Wait until `work` has run, which was started last or, where passes are started ahead, last but one."""
         if not self.ahead:
             mx.synchronize()
-        elif work is not None:
-            mx.eval(work.sampled.arrays if work.sampled else work.last_written)
+        elif work is not None and work.sampled is not None:
+            mx.eval(work.sampled.arrays)
+        elif work is not None and work.last_written is not None:
+            mx.eval(work.last_written)
 
     def finish(self) -> None:
         """Wait for everything that was started."""

@@ -7,6 +7,7 @@ inverse of the cumulative distribution at that draw; draws have 23 bits, cumulat
 
 from collections.abc import Sequence as ReadOnlySequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import mlx.core as mx
 import numpy as np
@@ -17,6 +18,8 @@ from pomona.engine.scores import Scores, asks_scores, score
 from pomona.engine.sequence import Sequence
 
 MASK_64 = 2**64 - 1
+KEPT = 256
+"""Small arrays of what rows ask for, each of some bytes a row."""
 
 
 def uniform(seed: int, position: int) -> float:
@@ -79,7 +82,7 @@ class PenaltyTable:
     def apply(self, logits: mx.array, rows: ReadOnlySequence[Sequence], ahead: ReadOnlySequence[ReadOnlySequence[int]] = ()) -> mx.array:
         """Penalised logits (rows, vocabulary), where the tokens `ahead` of each row count as seen."""
         self._count_noted()
-        slots = mx.array([row.penalty_slot for row in rows])
+        slots = _indices_of(tuple(row.penalty_slot for row in rows))
         counts = self.output_counts[slots]
         guessed = [(line, token) for line, tokens in enumerate(ahead) if rows[line].penalty_slot for token in tokens]
         if guessed:
@@ -95,8 +98,8 @@ class PenaltyTable:
     def count(self, tokens: mx.array, rows: ReadOnlySequence[Sequence]) -> list[mx.array]:
         """Add the chosen `tokens` (rows,) of the rows that have a slot."""
         indices = [i for i, row in enumerate(rows) if row.penalty_slot]
-        slots = mx.array([rows[i].penalty_slot for i in indices])
-        self.output_counts = self.output_counts.at[slots, tokens[mx.array(indices)]].add(1)
+        slots = _indices_of(tuple(rows[i].penalty_slot for i in indices))
+        self.output_counts = self.output_counts.at[slots, _take(tokens, indices)].add(1)
         return [self.output_counts]
 
     def _count_noted(self) -> None:
@@ -128,7 +131,7 @@ def sample(
         changed = table.apply(changed, rows, ahead)
     if masks is not None:
         changed = masks.apply(changed)
-    tokens = mx.argmax(changed, axis=-1)
+    tokens = mx.argmax(logits if changed is raw else changed, axis=-1)
     drawn = [i for i, p in enumerate(params) if p.temperature > 0]
     if drawn:
         draws = [_random(rows[i], len(ahead[i]) if ahead else 0) for i in drawn]
@@ -147,7 +150,8 @@ def _draw(logits: mx.array, params: ReadOnlySequence[SamplingParams], randoms: R
     weights = mx.softmax(logits / _column([p.temperature for p in params]), axis=-1)
     weights = _cut(weights, params)
     cumulative = mx.cumsum(weights, axis=-1)
-    picked = (cumulative <= _column(randoms) * cumulative[:, -1:]).sum(axis=-1)
+    places = mx.array(np.array(randoms, np.float32)[:, None]) * cumulative[:, -1:]
+    picked = (cumulative <= places).sum(axis=-1)
     if not masked:
         return picked
     # A GPU sums in blocks, so that the sums may fall by a rounding error and the place found be one without weight.
@@ -176,7 +180,7 @@ def _rank_floor(weights: mx.array, params: ReadOnlySequence[SamplingParams]) -> 
     most = max(ks)  # when every row has a top-k, only that many need to be sorted
     candidates = weights if most == vocabulary else mx.topk(weights, most, axis=-1)
     ranked = -mx.sort(-candidates, axis=-1)
-    kept = mx.where(mx.arange(most) < mx.array(ks)[:, None], ranked, 0)
+    kept = mx.where(mx.arange(most) < _column(ks), ranked, 0)
     before = mx.cumsum(kept, axis=-1) - kept
     inside = before < kept.sum(axis=-1, keepdims=True) * _column([p.top_p for p in params])
     inside = inside & (kept > 0) | (mx.arange(most) == 0)  # the most likely token always stays
@@ -207,16 +211,27 @@ def _indices(places: ReadOnlySequence[tuple[int, int]]) -> tuple[mx.array, mx.ar
 
 
 def _column(values: ReadOnlySequence[float]) -> mx.array:
-    return mx.array(np.array(values, np.float32))[:, None]
+    return _uploaded(tuple(values))
+
+
+@lru_cache(maxsize=KEPT)
+def _uploaded(values: tuple[float, ...]) -> mx.array:
+    """What rows ask for stays the same from pass to pass, and an upload costs a GPU more than it costs to look here."""
+    return mx.array(np.array(values, np.float32)[:, None])
+
+
+@lru_cache(maxsize=KEPT)
+def _indices_of(values: tuple[int, ...]) -> mx.array:
+    return mx.array(np.array(values, np.int32))
 
 
 def _take(array: mx.array, lines: ReadOnlySequence[int]) -> mx.array:
-    return array if len(lines) == array.shape[0] else array[mx.array(list(lines))]
+    return array if len(lines) == array.shape[0] else array[_indices_of(tuple(lines))]
 
 
 def _put(array: mx.array, lines: ReadOnlySequence[int], values: mx.array) -> mx.array:
     result = array + 0  # a copy: the original may still be read
-    result[mx.array(list(lines))] = values.astype(array.dtype)
+    result[_indices_of(tuple(lines))] = values.astype(array.dtype)
     return result
 
 

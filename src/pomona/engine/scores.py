@@ -34,17 +34,17 @@ def asks_scores(params: SamplingParams) -> bool:
 
 def score(logits: mx.array, tokens: mx.array, most: int, asked: Sequence[tuple[int, ...]] = ()) -> Scores:
     """Scores of `tokens` (positions,) under `logits` (positions, vocabulary) of float32. `asked` has ids for each position, or nothing."""
-    logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    chosen = mx.take_along_axis(logprobs, tokens[:, None], axis=-1)[:, 0]
+    total = mx.logsumexp(logits, axis=-1, keepdims=True)  # taken off what is asked for, not off the whole vocabulary
+    chosen = (mx.take_along_axis(logits, tokens[:, None], axis=-1) - total)[:, 0]
     width = max(map(len, asked), default=0)
     extra = None
     if width:
-        extra = mx.take_along_axis(logprobs, mx.array([[*ids, *[0] * (width - len(ids))] for ids in asked]), axis=-1)
+        extra = mx.take_along_axis(logits, mx.array([[*ids, *[0] * (width - len(ids))] for ids in asked]), axis=-1) - total
     most = min(most, logits.shape[-1])
     if not most:
         return Scores(chosen, asked=extra)
-    ids = mx.argpartition(-logprobs, most - 1, axis=-1)[:, :most]
-    best = mx.take_along_axis(logprobs, ids, axis=-1)
+    ids = mx.argpartition(-logits, most - 1, axis=-1)[:, :most]
+    best = mx.take_along_axis(logits, ids, axis=-1) - total
     order = mx.argsort(-best, axis=-1)
     return Scores(chosen, mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(best, order, axis=-1), extra)
 
