@@ -64,6 +64,11 @@ class Metrics:
         self.disk_bytes_written = gauge("engine_disk_cache_bytes_written", "Bytes that the present engine process wrote there.", ("model",))
         self.preemptions = gauge("engine_preemptions", "Rows that the present engine process put back for lack of pages.", ("model",))
         self._declare_scheduling()
+        self.resumed = counter(
+            "engine_resumed_answers_total", "Answers that went on in a new engine process after theirs had died.", ("model",)
+        )
+        self.quarantined = gauge("engine_quarantined_requests", "Requests that are refused because engines died of them.", ("model",))
+        self.breaker = gauge("engine_breaker", "0 closed, 1 half open, 2 open: the model's engine died too often.", ("model",))
         self.restarts = counter("engine_restarts_total", "Engine processes started again after a failure.", ("model",))
         self._declare_residency()
 

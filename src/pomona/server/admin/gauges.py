@@ -10,10 +10,11 @@ from pomona.core.events import ErrorOccurred, Event, ModelLoaded, ModelUnloaded
 from pomona.core.hub import PullState, PullStatus
 from pomona.core.metrics import Metrics
 from pomona.core.ports import EngineStatus
-from pomona.core.status import EngineCounters, EngineReport, GuardLevel, MemoryReport, ModelStatus
+from pomona.core.status import BreakerState, EngineCounters, EngineReport, GuardLevel, MemoryReport, ModelStatus
 from pomona.server.admin.services import holds_memory
 from pomona.server.services import Management
 
+_BREAKERS: tuple[BreakerState, ...] = ("closed", "half_open", "open")
 _LEVELS = get_args(GuardLevel)
 
 
@@ -22,7 +23,8 @@ class EngineGauges:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._restarts_counted: dict[str, int] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        """Restarts and resumed answers by model, as of the last scrape."""
         self._sources: list[tuple[Gauge, Callable[[EngineCounters], int]]] = [
             (metrics.running, lambda counters: counters.running),
             (metrics.waiting, lambda counters: counters.waiting),
@@ -59,10 +61,20 @@ class EngineGauges:
             for report in reports:
                 gauge.labels(report.model).set(read(report.counters))
         self._set_late(reports)
+        self._set_survival(reports)
+
+    def _set_survival(self, reports: Iterable[EngineReport]) -> None:
+        """Counts of engines that were loaded anew begin at 0 again, and metrics must not."""
+        metrics, counted = self._metrics, self._counted
+        metrics.quarantined.clear()
+        metrics.breaker.clear()
         for report in reports:
-            new = report.restarts - self._restarts_counted.get(report.model, 0)
-            self._metrics.restarts.labels(report.model).inc(max(new, 0))
-            self._restarts_counted[report.model] = report.restarts
+            restarts, resumed = counted.get(report.model, (0, 0))
+            metrics.restarts.labels(report.model).inc(max(report.restarts - restarts, 0))
+            metrics.resumed.labels(report.model).inc(max(report.resumed - resumed, 0))
+            counted[report.model] = (report.restarts, report.resumed)
+            metrics.quarantined.labels(report.model).set(report.quarantined)
+            metrics.breaker.labels(report.model).set(_BREAKERS.index(report.breaker))
 
     def _set_late(self, reports: Iterable[EngineReport]) -> None:
         self._metrics.late_first_tokens.clear()

@@ -104,6 +104,7 @@ def _residency(status: ModelStatus) -> dict[str, object]:
         "measured_bytes": status.measured_bytes,
         "plan": status.plan and _plan(status.plan),
         "problem": status.problem,
+        "breaker": status.breaker,
     }
 
 
