@@ -45,7 +45,7 @@ def engine_on(folder: Path, name: str, limit_bytes: int = ROOM, **settings: obje
 
 def answer(folder: Path, name: str, *prompts: Prompt, **settings: object) -> dict[str, Result]:
     """What an engine that starts now makes of `prompts`."""
-    with engine_on(folder, name, **settings) as engine:
+    with engine_on(folder, name, ROOM, **settings) as engine:
         return drive(engine, {0: list(prompts)})
 
 

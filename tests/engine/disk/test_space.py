@@ -15,7 +15,7 @@ from tests.engine.disk.engines import STEM, answer, engine_on, files
 from tests.engine.harness import alone, drive, make_prompt
 
 FORM = FileForm([Tensor("pages.0", "F32", (2, 1000))], "v")
-DATA = memoryview(np.arange(FORM.data_bytes, dtype=np.uint8))
+DATA = np.arange(FORM.data_bytes).astype(np.uint8).data
 
 
 def store_in(folder: Path, version: str = "v", limit_bytes: int = 10**6) -> DiskStore:
@@ -26,7 +26,8 @@ def store_in(folder: Path, version: str = "v", limit_bytes: int = 10**6) -> Disk
 
 def age(folder: Path, name: str, seconds: float) -> None:
     [path] = [path for path in files(folder) if path.name.startswith(f"{name}.")]
-    os.utime(path, (time.time() - seconds,) * 2)
+    used_at = time.time() - seconds
+    os.utime(path, (used_at, used_at))
 
 
 def names(folder: Path) -> set[str]:
