@@ -329,5 +329,5 @@ def test_words_of_bits_mask_logits() -> None:
     source = np.random.default_rng(5)
     logits, bits = source.normal(size=(3, 96)).astype(np.float32), source.integers(0, 2, (3, 96)).astype(np.uint8)
     words = np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
-    got = np.array(masked(mx.array(logits), mx.array(words)))
-    assert np.array_equal(got, np.where(bits, logits, -np.inf))
+    expected = mx.array(np.where(bits, logits, -np.inf))
+    assert mx.array_equal(masked(mx.array(logits), mx.array(words)), expected)
