@@ -4,6 +4,7 @@ They write into inputs, which MLX hands over as constant. A pool is contiguous, 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, cast
@@ -15,15 +16,17 @@ from pomona.engine.attention.views import Place
 
 THREADS = 128
 HEADS_PER_BLOCK = 16
-FULL = 192
-"""Blocks that keep the device busy without cutting rows up. An H200 has 132 multiprocessors, each with room for two or three."""
-WANTED = 528
+PROCESSORS = 132
+"""Of an H200. Each has room for two blocks of 128 threads, or one of 256."""
+LONG_PIECE = 2048
+"""Tokens that one block takes of a row at most, or a long row among short ones would be waited for."""
+SHORT_PIECE = 256
 MOST_PIECES = 64
 LONGEST = 256
 """Widest head."""
 
 _DECODE_INPUTS = ("queries", "new_keys", "new_values", "key_pool", "value_pool", "table", "starts", "ways", "sinks", "earlier")
-_DECODE = """decode<T, D, DV, PT, G, LIMIT, WINDOW, SINKS>(queries, new_keys, new_values, key_pool, value_pool, table, starts,
+_DECODE = """decode<T, D, DV, PT, G, LIMIT, WINDOW, SINKS, WARPS>(queries, new_keys, new_values, key_pool, value_pool, table, starts,
     ways, sinks, mixed, partial, stats, key_pool_shape[1], table_shape[1]);"""
 _COMBINE = "combine<T, DV, PT, LIMIT, WINDOW>(partial, stats, starts, ways, partial_shape[2], partial_shape[1], mixed);"
 _WRITE = """write<T, D, DV, PT, WINDOW>(tokens, tokens_strides.data(), others, others_strides.data(), key_pool, value_pool, table, starts,
@@ -37,7 +40,7 @@ class CudaKernels:
     in_place = True
 
     def __init__(self) -> None:
-        self._prepared: set[tuple[str, ...]] = set()
+        self._prepared: set[tuple[object, ...]] = set()
 
     def takes(self, pools: Pools) -> bool:
         """Heads of a multiple of 16 up to 256, pages of a multiple of 16 tokens, keys and values of one type."""
@@ -47,39 +50,33 @@ class CudaKernels:
 
     def attend(self, step: DecodeStep) -> tuple[mx.array, Pools]:
         """See `Kernels`."""
-        pools, place, queries = step.pools, step.place, step.queries
-        rows, query_heads, _, dim = queries.shape
-        heads, out_dim = pools.keys.shape[0], pools.values.shape[3]
-        pieces, least = cut(rows * heads, place.table.shape[1] * place.page_tokens)
-        ways = _ways(step.scale, least, step.new is not None)
-        new = step.new or (queries, queries)  # not read
-        sinks = queries if step.sinks is None else step.sinks.astype(queries.dtype)
-        kind = {"T": queries.dtype, "DV": out_dim, "PT": place.page_tokens, "LIMIT": step.limit or 0, "WINDOW": place.window or 0}
-        parts = -(-query_heads // heads // HEADS_PER_BLOCK)
-        mixed, partial, stats = _kernel("decode", "decode", _DECODE, _DECODE_INPUTS, ("mixed", "partial", "stats"))(
-            inputs=[queries, *new, pools.keys, pools.values, place.table, place.starts, ways, sinks, _or_none(pools.after)],
-            template=[*kind.items(), ("D", dim), ("G", query_heads // heads), ("SINKS", step.sinks is not None)],
-            grid=(THREADS * heads * parts, rows, pieces),
-            threadgroup=(THREADS, 1, 1),
-            output_shapes=[(rows, query_heads, 1, out_dim), *_spare(rows, query_heads, pieces, out_dim)],
-            output_dtypes=[queries.dtype, mx.float32, mx.float32],
-        )
-        self._prepare(kind)
-        if pieces > 1:
-            mixed = _combine(kind, partial, stats, place.starts, ways)
+        pools, rows, query_heads = step.pools, step.queries.shape[0], step.queries.shape[1]
+        heads = pools.keys.shape[0]
+        blocks = rows * heads * -(-query_heads // heads // HEADS_PER_BLOCK)
+        pieces = cut(blocks, step.place.table.shape[1] * step.place.page_tokens)
+        self._prepare(step)
+        mixed = _decode(step, pieces, 8 if blocks * pieces <= PROCESSORS else 4)
         return mixed, Pools(pools.keys, pools.values, mixed)
 
-    def _prepare(self, kind: dict[str, Any]) -> None:
-        """Compile with the first, short rows what only long ones need, rather than let a long one wait seconds for it."""
-        key = tuple(map(str, kind.values()))
-        if key not in self._prepared:
-            self._prepared.add(key)
-            stats = mx.ones((1, 1, 2, 2), dtype=mx.float32)
-            mx.eval(
-                _combine(
-                    kind, mx.zeros((1, 1, 2, kind["DV"]), dtype=mx.float32), stats, mx.array([1], dtype=mx.int32), _ways(1.0, 64, True)
-                )
-            )
+    def _prepare(self, step: DecodeStep) -> None:
+        """Compile all that such layers can need with the first of them, so that no row waits seconds for it later."""
+        pools, place, queries = step.pools, step.place, step.queries
+        repeats, (dim, out_dim) = queries.shape[1] // pools.keys.shape[0], (pools.keys.shape[3], pools.values.shape[3])
+        key = (queries.dtype, dim, out_dim, place.page_tokens, repeats, step.limit, place.window, step.sinks is None)
+        if key in self._prepared:
+            return
+        self._prepared.add(key)
+        empty = [mx.zeros((1, 1, place.page_tokens, each), dtype=queries.dtype) for each in (dim, out_dim)]
+        nothing = DecodeStep(
+            queries=mx.zeros((1, repeats, 1, dim), dtype=queries.dtype),
+            new=None,
+            pools=Pools(empty[0], empty[1]),
+            place=replace(place, table=mx.zeros((1, 1), dtype=mx.uint32), starts=mx.zeros((1,), dtype=mx.int32)),
+            scale=step.scale,
+            limit=step.limit,
+            sinks=None if step.sinks is None else mx.zeros((repeats,), dtype=queries.dtype),
+        )
+        mx.eval([_decode(nothing, pieces, warps) for pieces, warps in ((1, 4), (2, 8))])
 
     def write(self, pools: Pools, keys: mx.array, values: mx.array, place: Place) -> Pools:
         """See `Kernels`. Padding goes nowhere."""
@@ -112,29 +109,45 @@ class CudaKernels:
         return keys, values
 
 
-def _combine(kind: dict[str, Any], partial: mx.array, stats: mx.array, starts: mx.array, ways: mx.array) -> mx.array:
-    rows, query_heads, _, dim = partial.shape
-    [mixed] = _kernel("combine", "decode", _COMBINE, ("partial", "stats", "starts", "ways"), ("mixed",))(
-        inputs=[partial, stats, starts, ways],
-        template=[*kind.items()],
-        grid=(THREADS, rows * query_heads, 1),
-        threadgroup=(THREADS, 1, 1),
-        output_shapes=[(rows, query_heads, 1, dim)],
-        output_dtypes=[kind["T"]],
+def _decode(step: DecodeStep, pieces: int, warps: int) -> mx.array:
+    pools, place, queries = step.pools, step.place, step.queries
+    rows, query_heads, _, dim = queries.shape
+    heads, out_dim = pools.keys.shape[0], pools.values.shape[3]
+    ways = _ways(step.scale, step.new is not None)
+    new = step.new or (queries, queries)  # not read
+    sinks = queries if step.sinks is None else step.sinks.astype(queries.dtype)
+    kind = {"T": queries.dtype, "DV": out_dim, "PT": place.page_tokens, "LIMIT": step.limit or 0, "WINDOW": place.window or 0}
+    own = {"D": dim, "G": query_heads // heads, "SINKS": step.sinks is not None, "WARPS": warps}
+    parts = -(-query_heads // heads // HEADS_PER_BLOCK)
+    shape = (rows, query_heads, 1, out_dim)
+    mixed, partial, stats = _kernel("decode", "decode", _DECODE, _DECODE_INPUTS, ("mixed", "partial", "stats"))(
+        inputs=[queries, *new, pools.keys, pools.values, place.table, place.starts, ways, sinks, _or_none(pools.after)],
+        template=[*kind.items(), *own.items()],
+        grid=(32 * warps * heads * parts, rows, pieces),
+        threadgroup=(32 * warps, 1, 1),
+        output_shapes=[shape, *_spare(rows, query_heads, pieces, out_dim)],
+        output_dtypes=[queries.dtype, mx.float32, mx.float32],
     )
-    return mixed
+    if pieces > 1:
+        [mixed] = _kernel("combine", "decode", _COMBINE, ("partial", "stats", "starts", "ways"), ("mixed",))(
+            inputs=[partial, stats, place.starts, ways],
+            template=[*kind.items()],
+            grid=(THREADS, rows * query_heads, 1),
+            threadgroup=(THREADS, 1, 1),
+            output_shapes=[shape],
+            output_dtypes=[queries.dtype],
+        )
+    return cast("mx.array", mixed)
 
 
-def cut(blocks: int, keys: int) -> tuple[int, int]:
-    """Into how many pieces the keys of a row are cut at most, and the least tokens of a piece, for rows * heads and a table of that width.
+def cut(blocks: int, keys: int) -> int:
+    """Into how many pieces the keys of a row are cut at most, for rows * heads and a table of that width.
 
     Shapes decide alone, so that a compiled pass fits all rows that fit its table. A kernel cuts each row by its own length.
     """
-    if blocks >= FULL and keys <= 1024:
-        return 1, 64
-    least = 256 if blocks >= FULL else 64
-    share = max(least, min(1024, keys * blocks // WANTED))
-    return max(1, min(MOST_PIECES, -(-keys // share))), least
+    for_all = 2 * PROCESSORS // blocks
+    for_long = (keys + LONG_PIECE // 2) // LONG_PIECE
+    return max(1, min(max(for_all, for_long), keys // SHORT_PIECE, MOST_PIECES))
 
 
 @cache
@@ -156,9 +169,9 @@ def _kernel(
 
 
 @cache
-def _ways(scale: float, least: int, fresh: bool) -> mx.array:
+def _ways(scale: float, fresh: bool) -> mx.array:
     """As `decode.cu` asks for it; scores are in units of log2."""
-    ways = mx.array([scale * 1.4426950408889634, least, fresh], dtype=mx.float32)
+    ways = mx.array([scale * 1.4426950408889634, SHORT_PIECE, fresh], dtype=mx.float32)
     mx.eval(ways)
     return ways
 

@@ -1,9 +1,9 @@
 // One query token per row over pages. A block takes one row, one key head with up to 16 of its query heads, and one piece of the keys,
-// so keys are read once for all query heads. Its four warps take tiles of 16 keys in turn; their results, the new key and the sink are
-// merged at the end. Scores are in units of log2; sums are in float. The new key and value go to their page on the way: nobody else
-// reads that place in this pass.
+// so keys are read once for all query heads. Its warps take tiles of 16 keys in turn; their results and the sink are merged at the end.
+// Scores are in units of log2; sums are in float. The new key and value go to their page on the way: nobody reads that place in this
+// pass, since they are taken from where they come.
 
-constexpr int WARPS = 4, TILE = 16, MOST = 16;
+constexpr int TILE = 16, MOST = 16;
 constexpr float NOTHING = -1e30f, LOG2E = 1.4426950408889634f;
 
 __device__ __forceinline__ float power(float x) {
@@ -16,24 +16,25 @@ __device__ __forceinline__ float power(float x) {
 template <int PT, int LIMIT, int WINDOW>
 struct Sight {
   int base, first, from, end, piece, used;
-  __device__ Sight(int start, int pieces, bool fresh, int least) {
+  __device__ Sight(int start, int pieces, int least) {
     base = WINDOW ? max(start - WINDOW + 1, 0) / PT * PT : 0;
     first = LIMIT ? max(max(start - LIMIT + 1, 0) - base, 0) : 0;
-    end = start - base + (fresh ? 0 : 1);
+    end = start - base + 1;
     from = first / TILE * TILE;
-    const int keys = max(end - from, 0);
+    const int keys = end - from;
     const int share = (keys + pieces - 1) / pieces;
     piece = max(least, (share + 63) / 64 * 64);
-    used = max(1, (keys + piece - 1) / piece);
+    used = (keys + piece - 1) / piece;
   }
 };
 
-// Sums of a block, by query head: place(d) spreads dimensions over the banks of shared memory.
-template <int DV>
+// Sums of a block: its warps add theirs to as many areas as there is room for. place(d) spreads dimensions over the banks of memory.
+template <int DV, int G, int WARPS>
 struct Sums {
-  static constexpr int STRIDE = DV / 16 * 20 + 4;
-  float top[WARPS][MOST], total[WARPS][MOST], fresh[MOST], tops[MOST], totals[MOST];
-  float mixed[MOST * STRIDE];
+  static constexpr int HEADS = G < MOST ? G : MOST, STRIDE = DV / 16 * 20 + 4, FIT = 44000 / 4 / (HEADS * STRIDE);
+  static constexpr int AREAS = FIT < 1 ? 1 : FIT < WARPS ? FIT : WARPS;
+  float mixed[AREAS][HEADS * STRIDE];
+  float top[WARPS][MOST], total[WARPS][MOST], tops[MOST], totals[MOST];
   static __device__ __forceinline__ int place(int head, int d) { return head * STRIDE + d / 16 * 20 + d % 16; }
 };
 
@@ -44,45 +45,31 @@ __device__ __forceinline__ void copy16(const T* from, T* to, int dims) {
     reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
 }
 
-template <typename T, int D>
-__device__ __forceinline__ void score_new(const T* queries, const T* key, int heads, float factor, float* scores) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  for (int head = warp; head < heads; head += WARPS) {
-    float sum = 0;
-    for (int d = lane; d < D; d += 32) sum += float(queries[head * D + d]) * float(key[d]);
-    for (int step = 16; step; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
-    if (lane == 0) scores[head] = sum * factor;
-  }
-}
-
-// After each warp has put its tops and totals: those of the block, and the new value as the beginning of the sums.
-template <typename T, int DV, bool SINKS>
-__device__ __forceinline__ void begin_sums(Sums<DV>& sums, const T* sinks, const T* value, int heads, bool fresh, bool leads) {
+// After each warp has put its tops and totals: those of the block.
+template <typename T, typename Sums, int WARPS, bool SINKS>
+__device__ __forceinline__ void begin_sums(Sums& sums, const T* sinks, int heads, bool leads) {
   __syncthreads();
   if (threadIdx.x < heads) {
     const int head = threadIdx.x;
     const float sink = SINKS && leads ? float(sinks[head]) * LOG2E : NOTHING;
-    float top = fresh ? fmaxf(sums.fresh[head], sink) : sink, total = 0;
+    float top = sink, total = 0;
     for (int warp = 0; warp < WARPS; warp++) top = fmaxf(top, sums.top[warp][head]);
     for (int warp = 0; warp < WARPS; warp++) total += sums.total[warp][head] * power(sums.top[warp][head] - top);
     if (SINKS && leads) total += power(sink - top);
-    if (fresh) total += power(sums.fresh[head] - top);
     sums.tops[head] = top;
     sums.totals[head] = total;
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < heads * DV; i += blockDim.x) {
-    const int head = i / DV, d = i % DV;
-    sums.mixed[Sums<DV>::place(head, d)] = fresh ? power(sums.fresh[head] - sums.tops[head]) * float(value[d]) : 0.f;
-  }
 }
 
-template <typename T, int DV>
-__device__ __forceinline__ void hand_out(Sums<DV>& sums, int heads, size_t line, int pieces, T* out, float* partial, float* stats) {
+template <typename T, typename Sums, int DV>
+__device__ __forceinline__ void hand_out(Sums& sums, int heads, size_t line, int pieces, T* out, float* partial, float* stats) {
   __syncthreads();
   for (int i = threadIdx.x; i < heads * DV; i += blockDim.x) {
     const int head = i / DV, d = i % DV;
-    const float mixed = sums.mixed[Sums<DV>::place(head, d)];
+    float mixed = 0;
+#pragma unroll
+    for (int area = 0; area < Sums::AREAS; area++) mixed += sums.mixed[area][Sums::place(head, d)];
     if (pieces == 1) out[(line + head) * DV + d] = T(mixed / sums.totals[head]);
     else partial[((line + head) * pieces + blockIdx.z) * DV + d] = mixed;
   }
@@ -129,6 +116,7 @@ struct TensorWay {
   static constexpr bool UPPER = G > 8;  // rows 8 to 15 of A hold heads
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   uint32_t q[CHUNKS][2][4];
+  uint4 k[2][CHUNKS];
   float o[HALVES][8][4] = {};
   float top[2] = {NOTHING, NOTHING}, total[2] = {0, 0};
 
@@ -144,28 +132,34 @@ struct TensorWay {
     }
   }
 
-  __device__ __forceinline__ void load_values(uint4 (&v)[4], const T* values, int half) {
+  // Key `other` of the tile comes from elsewhere.
+  __device__ __forceinline__ void load_keys(const T* keys, int other, const T* elsewhere) {
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+      const T* from = n * 8 + g == other ? elsewhere : keys + (n * 8 + g) * D;
+#pragma unroll
+      for (int c = 0; c < CHUNKS; c++) k[n][c] = c * 32 + t * 8 < D ? load16(from + c * 32 + t * 8) : uint4{0, 0, 0, 0};
+    }
+  }
+
+  __device__ __forceinline__ void load_values(uint4 (&v)[4], const T* values, int other, const T* elsewhere, int half) {
     const int d = half * 64 + g * 8;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int key = 2 * t + i % 2 + i / 2 * 8;
-      v[i] = d < DV ? load16(values + key * DV + d) : uint4{0, 0, 0, 0};
+      v[i] = d < DV ? load16((key == other ? elsewhere : values + key * DV) + d) : uint4{0, 0, 0, 0};
     }
   }
 
-  // `low` and `high`: the first key of the tile that is seen, and the first behind it that is not.
-  __device__ __forceinline__ void tile(const T* keys, const T* values, int low, int high, float factor) {
+  // The tile whose keys were loaded. `low` and `high`: the first of them that is seen, and the first behind it that is not. The keys of
+  // the next tile are loaded on the way, so that there is always something on its way from memory.
+  template <typename Next>
+  __device__ __forceinline__ void tile(const T* values, int low, int high, float factor, int other, const T* elsewhere, Next next) {
     constexpr bool EARLY = DV <= 128;
     uint4 v[EARLY ? HALVES : 1][4];
-    uint4 k[2][CHUNKS];
-#pragma unroll
-    for (int n = 0; n < 2; n++)
-#pragma unroll
-      for (int c = 0; c < CHUNKS; c++)
-        k[n][c] = c * 32 + t * 8 < D ? load16(keys + (n * 8 + g) * D + c * 32 + t * 8) : uint4{0, 0, 0, 0};
     if constexpr (EARLY) {
 #pragma unroll
-      for (int half = 0; half < HALVES; half++) load_values(v[half], values, half);
+      for (int half = 0; half < HALVES; half++) load_values(v[half], values, other, elsewhere, half);
     }
     float s[2][4] = {};
 #pragma unroll
@@ -175,6 +169,7 @@ struct TensorWay {
         Pairs<T>::multiply(s[n], q[c][0], k[n][c].x, k[n][c].y);
         Pairs<T>::multiply(s[n], q[c][1], k[n][c].z, k[n][c].w);
       }
+    next();
     const bool whole = low <= 0 && high >= TILE;
 #pragma unroll
     for (int n = 0; n < 2; n++)
@@ -203,7 +198,7 @@ struct TensorWay {
 #pragma unroll
     for (int half = 0; half < HALVES; half++) {
       uint4(&mine)[4] = v[EARLY ? half : 0];
-      if constexpr (!EARLY) load_values(mine, values, half);
+      if constexpr (!EARLY) load_values(mine, values, other, elsewhere, half);
       if (!whole) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {  // no weight times no number is no number
@@ -239,7 +234,8 @@ struct TensorWay {
     return rise;
   }
 
-  __device__ __forceinline__ void put_tops(Sums<DV>& sums, int warp) {
+  template <typename Sums>
+  __device__ __forceinline__ void put_tops(Sums& sums, int warp) {
 #pragma unroll
     for (int r = 0; r < (UPPER ? 2 : 1); r++) {
       total[r] += __shfl_xor_sync(~0u, total[r], 1);
@@ -251,7 +247,8 @@ struct TensorWay {
     }
   }
 
-  __device__ __forceinline__ void add(Sums<DV>& sums, int heads) {
+  template <typename Sums>
+  __device__ __forceinline__ void add(Sums& sums, float* area, int heads, bool begins) {
 #pragma unroll
     for (int r = 0; r < (UPPER ? 2 : 1); r++) {
       const int head = g + 8 * r;
@@ -261,10 +258,10 @@ struct TensorWay {
       for (int half = 0; half < HALVES; half++) {
         const int d = half * 64 + t * 16;
         if (d >= DV) continue;
-        float4* to = reinterpret_cast<float4*>(sums.mixed + Sums<DV>::place(head, d));
+        float4* to = reinterpret_cast<float4*>(area + Sums::place(head, d));
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          float4 sum = to[i];
+          float4 sum = begins ? float4{0, 0, 0, 0} : to[i];
           const int j = i % 2 * 4, side = 2 * r + i / 2;
           sum.x += share * o[half][j][side];
           sum.y += share * o[half][j + 1][side];
@@ -282,8 +279,9 @@ template <typename T, int D, int DV, int PT, int G>
 struct PlainWay {
   static constexpr int HEADS = G < MOST ? G : MOST, KD = (D + 31) / 32, VD = (DV + 31) / 32;
   const int lane = threadIdx.x % 32;
-  const T* queries;
+  const T *queries, *keys, *new_key;
   const int heads;
+  int new_at;
   float o[HEADS][VD] = {};
   float top[HEADS], total[HEADS];
 
@@ -292,13 +290,18 @@ struct PlainWay {
     for (int h = 0; h < HEADS; h++) top[h] = NOTHING, total[h] = 0;
   }
 
-  __device__ __forceinline__ void tile(const T* keys, const T* values, int low, int high, float factor) {
+  __device__ __forceinline__ void load_keys(const T* at, int which, const T* from) { keys = at, new_at = which, new_key = from; }
+
+  template <typename Next>
+  __device__ __forceinline__ void tile(const T* values, int low, int high, float factor, int other, const T* elsewhere, Next next) {
     for (int key = max(low, 0); key < min(high, TILE); key++) {
+      const T* own_key = key == new_at ? new_key : keys + key * D;
+      const T* own_value = key == other ? elsewhere : values + key * DV;
       float k[KD], v[VD];
 #pragma unroll
-      for (int i = 0; i < KD; i++) k[i] = lane + 32 * i < D ? float(keys[key * D + lane + 32 * i]) : 0.f;
+      for (int i = 0; i < KD; i++) k[i] = lane + 32 * i < D ? float(own_key[lane + 32 * i]) : 0.f;
 #pragma unroll
-      for (int i = 0; i < VD; i++) v[i] = lane + 32 * i < DV ? float(values[key * DV + lane + 32 * i]) : 0.f;
+      for (int i = 0; i < VD; i++) v[i] = lane + 32 * i < DV ? float(own_value[lane + 32 * i]) : 0.f;
 #pragma unroll
       for (int h = 0; h < HEADS; h++) {
         float sum = 0;
@@ -314,22 +317,28 @@ struct PlainWay {
         for (int i = 0; i < VD; i++) o[h][i] = o[h][i] * rise + weight * v[i];
       }
     }
+    next();
   }
 
-  __device__ __forceinline__ void put_tops(Sums<DV>& sums, int warp) {
+  template <typename Sums>
+  __device__ __forceinline__ void put_tops(Sums& sums, int warp) {
 #pragma unroll
     for (int h = 0; h < HEADS; h++)
       if (lane == 0) sums.top[warp][h] = top[h], sums.total[warp][h] = total[h];
   }
 
-  __device__ __forceinline__ void add(Sums<DV>& sums, int) {
+  template <typename Sums>
+  __device__ __forceinline__ void add(Sums& sums, float* area, int, bool begins) {
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
       if (h >= heads) continue;
       const float share = power(top[h] - sums.tops[h]);
 #pragma unroll
       for (int i = 0; i < VD; i++)
-        if (lane + 32 * i < DV) sums.mixed[Sums<DV>::place(h, lane + 32 * i)] += share * o[h][i];
+        if (lane + 32 * i < DV) {
+          float& sum = area[Sums::place(h, lane + 32 * i)];
+          sum = (begins ? 0.f : sum) + share * o[h][i];
+        }
     }
   }
 };
@@ -338,67 +347,82 @@ template <typename T, int D, int DV, int PT, int G> struct Chosen { using Way = 
 template <int D, int DV, int PT, int G> struct Chosen<float, D, DV, PT, G> { using Way = PlainWay<float, D, DV, PT, G>; };
 
 // `ways`: the factor of the scores, the least tokens of a piece, and 1 if the new keys are not in the pool yet.
-template <typename T, int D, int DV, int PT, int G, int LIMIT, int WINDOW, bool SINKS>
+template <typename T, int D, int DV, int PT, int G, int LIMIT, int WINDOW, bool SINKS, int WARPS>
 __device__ __forceinline__ void decode(
     const T* queries, const T* new_keys, const T* new_values, const T* key_pool, const T* value_pool, const uint32_t* table,
     const int* starts, const float* ways, const T* sinks, T* out, float* partial, float* stats, int pages, int blocks) {
   constexpr int PARTS = (G + MOST - 1) / MOST;
-  __shared__ __align__(16) Sums<DV> sums;
+  using Own = Sums<DV, G, WARPS>;
+  __shared__ __align__(16) Own sums;
   const int row = blockIdx.y, key_heads = gridDim.x / PARTS, key_head = blockIdx.x / PARTS, part = blockIdx.x % PARTS;
   const int warp = threadIdx.x / 32, pieces = gridDim.z, start = starts[row], heads = min(MOST, G - part * MOST);
   const float factor = ways[0];
   const bool fresh = ways[2] != 0;
-  const Sight<PT, LIMIT, WINDOW> sight(start, pieces, fresh, int(ways[1]));
+  const Sight<PT, LIMIT, WINDOW> sight(start, pieces, int(ways[1]));
   if (int(blockIdx.z) >= sight.used) return;
-  const bool leads = blockIdx.z == 0;
   const size_t line = size_t(row) * key_heads * G + key_head * G + part * MOST;
   const uint32_t* own = table + size_t(row) * blocks;
   const T* fresh_key = new_keys + (fresh ? size_t(row * key_heads + key_head) * D : 0);
   const T* fresh_value = new_values + (fresh ? size_t(row * key_heads + key_head) * DV : 0);
   const size_t head_at = size_t(key_head) * pages;
+  const int begin = sight.from + blockIdx.z * sight.piece, end = min(sight.end, begin + sight.piece), newest = sight.end - 1;
 
-  if (fresh && leads) {
-    score_new<T, D>(queries + line * D, fresh_key, heads, factor, sums.fresh);
-    if (part == 0) {
-      const size_t at = (head_at + own[(start - sight.base) / PT]) * PT + start % PT;
-      copy16(fresh_key, const_cast<T*>(key_pool) + at * D, D);
-      copy16(fresh_value, const_cast<T*>(value_pool) + at * DV, DV);
-    }
-  }
   typename Chosen<T, D, DV, PT, G>::Way way(queries + line * D, heads);
-  const int begin = sight.from + blockIdx.z * sight.piece, end = min(sight.end, begin + sight.piece);
   int from = begin + warp * TILE;
-  uint32_t page = from < end ? own[from / PT] : 0;
+  size_t at = 0, after = 0;
+  const auto find = [&](int key) { return (head_at + own[key / PT]) * PT + key % PT; };
+  const auto other = [&](int key) { return fresh ? newest - key : -1; };
+  if (from < end) {
+    at = find(from);
+    way.load_keys(key_pool + at * D, other(from), fresh_key);
+  }
+  if (from + WARPS * TILE < end) after = find(from + WARPS * TILE);
   while (from < end) {
     const int next = from + WARPS * TILE;
-    const uint32_t following = next < end ? own[next / PT] : 0;
-    const size_t at = (head_at + page) * PT + from % PT;
-    way.tile(key_pool + at * D, value_pool + at * DV, sight.first - from, end - from, factor);
+    const auto go_on = [&] {
+      if (next < end) way.load_keys(key_pool + after * D, other(next), fresh_key);
+    };
+    way.tile(value_pool + at * DV, sight.first - from, end - from, factor, other(from), fresh_value, go_on);
     from = next;
-    page = following;
+    at = after;
+    if (from + WARPS * TILE < end) after = find(from + WARPS * TILE);
+  }
+  if (fresh && part == 0 && begin <= newest && newest < end) {
+    const size_t slot = find(newest);
+    copy16(fresh_key, const_cast<T*>(key_pool) + slot * D, D);
+    copy16(fresh_value, const_cast<T*>(value_pool) + slot * DV, DV);
   }
   way.put_tops(sums, warp);
-  begin_sums<T, DV, SINKS>(sums, sinks + (SINKS ? key_head * G + part * MOST : 0), fresh_value, heads, fresh && leads, leads);
-  for (int turn = 0; turn < WARPS; turn++) {
-    __syncthreads();
-    if (turn == warp) way.add(sums, heads);
+  begin_sums<T, Own, WARPS, SINKS>(sums, sinks + (SINKS ? key_head * G + part * MOST : 0), heads, blockIdx.z == 0);
+  for (int turn = 0; turn < WARPS; turn += Own::AREAS) {
+    if (turn) __syncthreads();
+    if (warp >= turn && warp < turn + Own::AREAS) way.add(sums, sums.mixed[warp - turn], heads, turn == 0);
   }
-  hand_out<T, DV>(sums, heads, line, pieces, out, partial, stats);
+  hand_out<T, Own, DV>(sums, heads, line, pieces, out, partial, stats);
 }
 
 // The pieces of one query head; a thread takes every 128th dimension.
 template <typename T, int DV, int PT, int LIMIT, int WINDOW>
 __device__ __forceinline__ void combine(
     const float* partial, const float* stats, const int* starts, const float* ways, int pieces, int query_heads, T* out) {
-  const int row = blockIdx.y / query_heads;
-  const Sight<PT, LIMIT, WINDOW> sight(starts[row], pieces, ways[2] != 0, int(ways[1]));
-  const float* mine = stats + size_t(blockIdx.y) * pieces * 2;
-  float top = NOTHING, total = 0;
-  for (int i = 0; i < sight.used; i++) top = fmaxf(top, mine[2 * i]);
-  for (int i = 0; i < sight.used; i++) total += mine[2 * i + 1] * power(mine[2 * i] - top);
+  __shared__ float shares[64];
+  const int row = blockIdx.y / query_heads, lane = threadIdx.x % 32;
+  const Sight<PT, LIMIT, WINDOW> sight(starts[row], pieces, int(ways[1]));
+  const float2* mine = reinterpret_cast<const float2*>(stats) + size_t(blockIdx.y) * pieces;
+  const float2 low = lane < sight.used ? mine[lane] : float2{NOTHING, 0};
+  const float2 high = lane + 32 < sight.used ? mine[lane + 32] : float2{NOTHING, 0};
+  float top = fmaxf(low.x, high.x);
+  for (int step = 16; step; step /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
+  const float low_share = power(low.x - top), high_share = power(high.x - top);
+  float total = low.y * low_share + high.y * high_share;
+  for (int step = 16; step; step /= 2) total += __shfl_xor_sync(~0u, total, step);
+  if (threadIdx.x < 32) shares[lane] = low_share, shares[lane + 32] = high_share;
+  __syncthreads();
   for (int d = threadIdx.x; d < DV; d += blockDim.x) {
+    const float* parts = partial + size_t(blockIdx.y) * pieces * DV + d;
     float sum = 0;
-    for (int i = 0; i < sight.used; i++) sum += power(mine[2 * i] - top) * partial[(size_t(blockIdx.y) * pieces + i) * DV + d];
+#pragma unroll 8
+    for (int i = 0; i < sight.used; i++) sum += shares[i] * parts[size_t(i) * DV];
     out[size_t(blockIdx.y) * DV + d] = T(sum / total);
   }
 }
