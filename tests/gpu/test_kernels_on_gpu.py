@@ -23,7 +23,7 @@ STEM = [(7 * i + 3) % VOCABULARY for i in range(190)]
 SHAPES = {
     "llama": partial(make_scene, heads=8, repeats=4, dims=(128, 128), page_tokens=32),
     "small": partial(make_scene, heads=2, repeats=2, dims=(64, 64), page_tokens=32),
-    "many": partial(make_scene, heads=1, repeats=24, dims=(128, 128), page_tokens=32),
+    "crowd": partial(make_scene, heads=1, repeats=24, dims=(128, 128), page_tokens=32),
     "sinks": partial(make_scene, heads=2, repeats=8, dims=(64, 64), page_tokens=32, sinks=True, window=128),
     "odd": partial(make_scene, heads=3, repeats=1, dims=(80, 96), page_tokens=16, window=33),
     "broad": partial(make_scene, heads=2, repeats=2, dims=(256, 256), page_tokens=32),
