@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pomona.engine.attention.cuda import cut
 from pomona.engine.attention.paged import Pools, Reference
 from pomona.engine.attention.views import DecodeView, GroupView, Place, padded
 from tests.engine.harness import PAGE, TRAINED, alone, drive, make_engine, make_prompt
@@ -128,6 +129,11 @@ def test_a_row_that_was_put_back_or_guessed_ahead_goes_on_the_same(name: str) ->
     for row in rows:
         assert results[row.id].tokens == alone(name, row).tokens
     assert engine.stats().preemptions > 0
+
+
+def test_rows_are_cut_only_where_there_are_few_or_long_ones() -> None:
+    assert [cut(rows * 8, keys) for rows, keys in ((1, 64), (1, 288), (128, 288), (32, 2080))] == [1, 1, 1, 1]
+    assert [cut(rows * 8, keys) for rows, keys in ((1, 2080), (8, 16416), (32, 16416), (1, 131072))] == [8, 8, 8, 64]
 
 
 @pytest.mark.parametrize("bits", [4, 8])
