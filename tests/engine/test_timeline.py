@@ -1,6 +1,7 @@
 """Where rows' time goes: exactly, by a clock that the test moves, and without gaps in a real engine."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,15 @@ from pomona.core.generation import TokenStep
 from pomona.core.tracing.times import RowTimes, Stage
 from pomona.engine.timeline.timeline import MOST_PASSES, TOLD_SECONDS, Timeline
 from pomona.engine.timeline.watch import MOST_DELAYS, MOST_SPANS, TOLD_DELAYS, RowWatch
+from tests.engine.disk.engines import STEM, answer, engine_on
 from tests.engine.harness import make_engine, make_prompt
+
+
+@dataclass
+class Turn:
+    """As much of what a scheduler notes."""
+
+    parked: bool = False
 
 
 @dataclass(eq=False)
@@ -23,6 +32,7 @@ class Row:
     awaits_adapter: bool = False
     awaits_pages: bool = False
     shares: bool = False
+    turn: Turn = field(default_factory=Turn)
 
 
 @dataclass
@@ -31,7 +41,7 @@ class Queues:
 
     running: list[Row] = field(default_factory=list[Row])
     waiting: list[Row] = field(default_factory=list[Row])
-    preemptions: int = 0
+    set_back: int = 0
     blocked: Stage = "turn"
 
 
@@ -194,7 +204,7 @@ def test_a_row_that_waits_for_something_of_its_own_blames_nobody(flag: str, stag
     assert (spans(times), times.delays) == ([(stage, 2.0, 0.0, 0.0), ("decode", 1.0, 1.0, 0.0)], ())
 
 
-def test_a_row_that_is_paused_put_back_and_held_says_so() -> None:
+def test_a_row_that_is_paused_parked_put_back_and_held_says_so() -> None:
     bench = Bench()
     row, other = bench.running("row"), bench.running("other")
     bench.decode(1.0, row, other)
@@ -204,7 +214,10 @@ def test_a_row_that_is_paused_put_back_and_held_says_so() -> None:
     bench.decode(1.0, row, other)
     bench.queues.running.remove(row)
     bench.queues.waiting.append(row)
-    bench.queues.preemptions += 1
+    bench.queues.set_back += 1
+    row.turn.parked = True
+    bench.decode(8.0, other)
+    row.turn.parked = False
     row.prefill_left = 32
     bench.decode(4.0, other)
     bench.admit(row)
@@ -217,6 +230,7 @@ def test_a_row_that_is_paused_put_back_and_held_says_so() -> None:
         ("decode", 1.0),
         ("reader", 2.0),
         ("decode", 1.0),
+        ("parked", 8.0),
         ("put_back", 4.0),
         ("prefill", 1.0),
         ("grammar", 2.0),
@@ -310,3 +324,16 @@ def test_in_a_real_engine_every_second_of_a_row_is_in_a_span_and_stalls_have_nam
     assert sum(delay.seconds for delay in stream.delays) == pytest.approx(sum(span.behind for span in stream.spans))
     assert [span.name for span in long.spans if span.own] == ["prefill", "decode"]
     assert (long.prefill_passes > 1, stream.decode_passes) == (True, 24)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_next"])
+def test_pages_from_disk_are_told_apart_from_those_in_memory(name: str, tmp_path: Path) -> None:
+    answer(tmp_path, name, make_prompt("before", STEM[:70], max_tokens=4))
+    with engine_on(tmp_path, name) as engine:
+        found: list[RowTimes] = []
+        for id in ("from disk", "from memory"):
+            engine.add(make_prompt(id, STEM[:70], max_tokens=4))
+            while engine.has_work:
+                found += [step.times for _, step in engine.step() if step.finish_reason and step.times]
+    assert [times.disk_tokens for times in found] == [64, 0]
+    assert [any(span.name == "disk" for span in times.spans) for times in found] == [True, False]

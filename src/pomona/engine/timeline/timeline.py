@@ -35,6 +35,12 @@ class _Prompts(NamedTuple):
     counts: tuple[int, ...]
 
 
+class Turn(Protocol):
+    """What a scheduler notes of a row."""
+
+    parked: bool
+
+
 class TimedRow(Protocol):
     """A row with a watch: `pomona.engine.sequence.Sequence`."""
 
@@ -44,6 +50,11 @@ class TimedRow(Protocol):
     awaits_adapter: bool
     awaits_pages: bool
     shares: bool
+
+    @property
+    def turn(self) -> Turn:
+        """Of the scheduler."""
+        ...
 
     @property
     def id(self) -> str:
@@ -213,6 +224,8 @@ def _reason_of(row: TimedRow) -> Stage:
         return "disk"
     if row.paused:
         return "reader"
-    if stage in {"prefill", "decode", "grammar", "put_back"}:
+    if row.turn.parked:
+        return "parked"
+    if stage in {"prefill", "decode", "grammar", "put_back", "parked"}:
         return "put_back"
     return "beginning" if row.shares else "turn"

@@ -216,7 +216,9 @@ class DiskTier(NoDisk):
         self._arrivals.remove(arrival)
         for group, pages in zip(self._cache.groups, arrival.held, strict=True):
             group.allocator.release(reversed(pages))
-        arrival.row.awaits_pages = False
+        row, known = arrival.row, arrival.lookup.known_blocks
+        row.awaits_pages = False
+        row.watch.disk_tokens = max(0, self._cache.match(row) - known) * self._cache.page_tokens
 
     def _note(self, row: Sequence) -> None:
         """A row has computed blocks: those that are not on disk are to be copied."""
