@@ -52,6 +52,7 @@ def table(report: Report) -> str:
         "a hung engine was found after": _found(report),
         "engines paused for half a second": f"{report.faults['pause']}",
         "clock jumps; times that the disk was full": f"{report.faults['clock']}; {report.faults['fill']}",
+        "files of kept pages spoilt": f"{report.faults['spoil']}",
         "loads and unloads of another model": f"{report.faults['load'] + report.faults['unload']}",
         "liveness asked; not 200": f"{report.health.total()}; {sum(text.startswith('health') for text in report.problems)}",
         "KV pages, rows, processes left": _left(report),

@@ -35,6 +35,8 @@ class Breaker:
                 self.house.set_clock(fault.value)
             case "fill" | "free":
                 self.house.set_disk_full(full=fault.kind == "fill")
+            case "spoil":
+                self.house.spoil(self.dice)
             case "load" | "unload":
                 self._move(fault.kind)
             case _:

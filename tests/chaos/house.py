@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ from tests.chaos.plan import MAIN, OTHER
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120
 HANG_SECONDS = 4
+DISK_CACHE_BYTES = 4 * 2**20
 _SETTINGS: Mapping[str, object] = {
     "residency.spare_process": "true",
     "fleet.hang_seconds": HANG_SECONDS,
@@ -38,10 +40,11 @@ _SETTINGS: Mapping[str, object] = {
     "server.keepalive_seconds": 0.5,
     "engine.max_rows": 16,
     "engine.kv_cache_bytes": 24 * 2**20,
+    "engine.disk_cache_bytes": DISK_CACHE_BYTES,
     "logging.level": "info",
     "logging.format": "json",
 }
-_KERNELS = "mlx"
+_KERNELS, _PAGES = "mlx", "engines"
 _ENGINE = "pomona.engine.process"
 _FATAL = re.compile(
     r"Traceback \(most recent call last\)|Task exception was never retrieved|never awaited|ResourceWarning|Segmentation fault"
@@ -60,7 +63,9 @@ class Reading:
     pages_used: float
     rows: float
     files: tuple[str, ...]
-    """All that lies in its temporary folder and its cache, without the kernels that MLX compiles and keeps."""
+    """All that lies in its temporary folder and its cache, without kernels and pages that are kept on purpose."""
+    kept_bytes: int
+    """Pages of prompts on disk."""
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ class House:
             pages_used=self._metric("pomona_engine_kv_pages_used"),
             rows=self._metric("pomona_engine_running_rows") + self._metric("pomona_engine_waiting_requests"),
             files=self._files(),
+            kept_bytes=sum(path.stat().st_size for path in self._pages()),
         )
 
     def settle(self) -> Reading:
@@ -108,6 +114,18 @@ class House:
         with suppress(AssertionError):
             until(self._is_calm)
         return self.read()
+
+    def spoil(self, dice: random.Random) -> None:
+        """Let one file of kept pages be shorter than it was, or hold another byte, as a bad disk or a crash leaves it."""
+        pages = self._pages()
+        if pages:
+            with suppress(OSError), dice.choice(pages).open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(dice.randrange(max(1, size)))
+                if dice.random() < 0.5:
+                    file.truncate()
+                else:
+                    file.write(b"\xa5")
 
     def set_clock(self, seconds: float) -> None:
         """Put the wall clock of all its processes `seconds` away from the real one."""
@@ -150,9 +168,17 @@ class House:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
 
     def _files(self) -> tuple[str, ...]:
+        """Files and folders; of those with pages only what is half written."""
         folders = (self.folder / "tmp", self.folder / "cache")
         paths = [path.relative_to(self.folder) for folder in folders for path in folder.rglob("*")]
-        return tuple(sorted(str(path) for path in paths if _KERNELS not in path.parts))
+        return tuple(sorted(str(path) for path in paths if not _is_kept(path)))
+
+    def _pages(self) -> list[Path]:
+        return sorted((self.folder / "cache").rglob(f"{_PAGES}/*/[!.]*.safetensors"))
+
+
+def _is_kept(path: Path) -> bool:
+    return _KERNELS in path.parts or (_PAGES in path.parts and not path.name.startswith(".half"))
 
 
 def _is_error(line: str) -> bool:

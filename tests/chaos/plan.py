@@ -11,7 +11,7 @@ Wire = Literal["chat", "completions", "messages", "responses"]
 Manner = Literal["reads", "stalls", "drips", "rst", "fin", "half", "leaves"]
 """reads: at once; stalls: stops reading for a while; drips: sends its body in small pieces; rst, fin: cuts the connection after some bytes
 of the answer; half: closes its sending side after some bytes; leaves: goes before the first byte of the answer."""
-FaultKind = Literal["kill", "abort", "hang", "pause", "clock", "fill", "free", "load", "unload"]
+FaultKind = Literal["kill", "abort", "hang", "pause", "clock", "fill", "free", "spoil", "load", "unload"]
 WIRES: tuple[Wire, ...] = ("chat", "completions", "messages", "responses")
 CUTS: frozenset[Manner] = frozenset(("rst", "fin", "half", "leaves"))
 KILLS: tuple[FaultKind, ...] = ("kill", "abort", "hang")
@@ -135,7 +135,7 @@ def _faults(dice: random.Random, requests: int, *, kills: bool, disks: bool) -> 
         Fault(after=dice.randrange(requests), kind="clock", value=dice.uniform(-1, 1) * 10 ** dice.uniform(0, 8)) for _ in range(times)
     ]
     found += [Fault(after=dice.randrange(requests), kind=kind) for kind in ("load", "unload") for _ in range(times)]
-    found += [Fault(after=dice.randrange(requests), kind="pause") for _ in range(times)]
+    found += [Fault(after=dice.randrange(requests), kind=kind) for kind in ("pause", "spoil", "spoil") for _ in range(times)]
     if kills:
         found += [Fault(after=dice.randrange(requests), kind=kind) for kind in ("kill", "kill", "abort", "hang") for _ in range(times)]
     if disks:

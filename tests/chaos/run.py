@@ -12,7 +12,7 @@ import httpx
 import psutil
 
 from tests.chaos.faults import Breaker
-from tests.chaos.house import House, Reading, housed
+from tests.chaos.house import DISK_CACHE_BYTES, House, Reading, housed
 from tests.chaos.nonsense import BAD
 from tests.chaos.plan import CUTS, Ask, Fault, Nonsense, Plan, Question
 from tests.chaos.sockets import Client, Exchange
@@ -195,6 +195,8 @@ def _judge(report: Report) -> list[str]:
         problems += [f"after round {number} the server held {value:g} {name}" for name, value in held.items() if value]
         if now.descriptors > before.descriptors + DESCRIPTORS_SLACK:
             problems.append(f"after round {number} the gateway had {now.descriptors} descriptors instead of {before.descriptors}")
+        if now.kept_bytes > DISK_CACHE_BYTES:
+            problems.append(f"after round {number} {now.kept_bytes} bytes of pages were on disk instead of {DISK_CACHE_BYTES}")
         new = sorted(set(now.files) - set(before.files))
         problems += [f"after round {number} there were new files: {new}"] if new else []
     first, last = after[0].rss_bytes, after[-1].rss_bytes

@@ -27,7 +27,7 @@ def test_a_plan_holds_everything_that_can_go_wrong() -> None:
     asks = [each for each in plan.requests if isinstance(each, Ask)]
     assert (len(asks), sum(isinstance(each, Nonsense) for each in plan.requests)) == (500, 100)
     assert {ask.manner for ask in asks} == {"reads", "stalls", "drips", "rst", "fin", "half", "leaves"}
-    assert {fault.kind for fault in plan.faults} == {"kill", "abort", "hang", "pause", "clock", "fill", "free", "load", "unload"}
+    assert {fault.kind for fault in plan.faults} == {"kill", "abort", "hang", "pause", "clock", "fill", "free", "spoil", "load", "unload"}
     assert all(first.after <= second.after for first, second in pairwise(plan.faults))
     fillings = [fault.kind for fault in plan.faults if fault.kind in {"fill", "free"}]
     assert fillings == ["fill", "free"] * (len(fillings) // 2)
