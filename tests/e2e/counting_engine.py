@@ -21,7 +21,7 @@ LATE_TOKENS = 20
 VOCABULARY = 10_000
 STEP_SECONDS = 0.0005
 PONDER_SECONDS = 1.6
-"""That the first step of a prompt with `PONDER` takes, and is said to."""
+"""That the first step of a prompt with `PONDER` takes. It is said to take up to ten times that."""
 
 
 class CountingEngine:
@@ -80,7 +80,7 @@ class CountingEngine:
         if LATE in prompt.token_ids and self.made[prompt.id] == LATE_TOKENS:
             os.abort()
         if PONDER in prompt.token_ids and self.made[prompt.id] == len(prompt.answered_ids):
-            self.outlook.tell(PONDER_SECONDS)
+            self.outlook.tell(10 * PONDER_SECONDS)
             time.sleep(PONDER_SECONDS)
         if HANG in prompt.token_ids:
             threading.Event().wait()

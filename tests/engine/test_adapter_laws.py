@@ -74,6 +74,16 @@ def test_nothing_is_shared_between_adapters(name: str, adapters: dict[str, list[
     assert [drive(engine, {0: [prompt]})["a"].cached_tokens for prompt in prompts] == [48, 48, 48, 48]
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen3_next"])
+def test_resumed_equals_uninterrupted(name: str, adapters: dict[str, list[str | None]]) -> None:
+    engine = make_engine(name)
+    for number, path in enumerate(adapters[name]):
+        prompt = replace(make_prompt("row", STEM[:20], max_tokens=16, temperature=0.9, seed=number), adapter=path)
+        whole = alone(name, prompt).tokens
+        for at in (1, 8, 15):
+            assert drive(engine, {0: [replace(prompt, answered_ids=tuple(whole[:at]))]})["row"].tokens == whole[at:]
+
+
 @pytest.mark.parametrize("share", [True, False])
 def test_preempted_equals_not(adapters: dict[str, list[str | None]], share: bool) -> None:
     engine = make_engine("llama", kv_cache_bytes=22 * make_engine("llama").page_bytes, prefix_cache=share)
