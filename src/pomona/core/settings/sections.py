@@ -86,6 +86,15 @@ class EngineSettings(Section):
         description="Attend and write pages by kernels of Pomona's own. auto: on CUDA; on: on Metal too, and on a CPU by their reference "
         "(slow, for tests); off: by MLX's own operations.",
     )
+    attention_window: int | None = Field(
+        default=None,
+        ge=16,
+        description="Layers that would see the whole context see the last so many tokens, and keep no others: memory no longer grows with "
+        "the context, and what came before is forgotten. Unset: all.",
+    )
+    attention_sinks: int = Field(
+        default=4, ge=0, le=4096, description="With `attention_window`: the first so many tokens stay in sight, or models lose their way."
+    )
     prefix_cache: bool = Field(default=True, description="Reuse the pages of equal prompt beginnings.")
     recurrent_snapshot_bytes: int = Field(
         default=2**28, ge=0, description="Budget for state snapshots of recurrent (hybrid) models, in bytes."

@@ -128,6 +128,8 @@ class GroupView:
     """Some rows are guesses that see what other rows write in this pass."""
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
     """Masks and index arrays that all layers of the pass share, made when the first layer asks."""
+    sinks: int = 0
+    """The first tokens of each row, which it sees whatever the window is. Their blocks come before the `first_blocks` in `seen`."""
     joined: list[list[tuple[int, int]]] | None = None
     """Per row: positions [first, end) that see one another, whichever comes first, such as those of a picture."""
     width: int = field(init=False)
@@ -151,7 +153,16 @@ class GroupView:
     @property
     def dense(self) -> bool:
         """A lone row that sees exactly its tokens."""
-        return self.first_page is not None or (self.gathers and len(self.seen) == 1)
+        return (self.first_page is not None or (self.gathers and len(self.seen) == 1)) and not (self.sinks and self.first_blocks[0])
+
+    @property
+    def skipped(self) -> list[int]:
+        """Per row: blocks between its sinks and the first block of its window."""
+        return [first - min(first, self._sink_blocks) for first in self.first_blocks]
+
+    @property
+    def _sink_blocks(self) -> int:
+        return -(-self.sinks // self.page_tokens)
 
     @property
     def table(self) -> mx.array:
@@ -177,8 +188,8 @@ class GroupView:
 
     def _pages_of(self, row: int) -> list[int]:
         start, count = self.starts[row], self.counts[row]
-        first, size = self.first_blocks[row], self.page_tokens
-        pages = [self.seen[row][position // size - first] for position in range(start, start + count)]
+        skipped, size = self.skipped[row], self.page_tokens
+        pages = [self.seen[row][position // size - skipped] for position in range(start, start + count)]
         return pages + [TRASH_PAGE] * (self.width - count)
 
     def _once(self, key: object, make: Callable[[], mx.array]) -> mx.array:
@@ -189,7 +200,7 @@ class GroupView:
     @property
     def first_position(self) -> int:
         """Of a dense row: position of the first key that it sees."""
-        return 0 if self.window is None else max(0, self.starts[0] - self.window + 1)
+        return 0 if self.window is None or self.sinks else max(0, self.starts[0] - self.window + 1)
 
     def mask(self, window: int | None, as_array: bool) -> Mask:
         """As mlx-lm's `create_attention_mask`: None, "causal", or booleans (rows, 1, tokens, keys)."""
@@ -205,8 +216,9 @@ class GroupView:
         if self.dense:
             keys = mx.arange(self.first_position, self.total)[None]
         else:
-            firsts = mx.array(self.first_blocks)[:, None] * self.page_tokens
-            keys = firsts + mx.arange(self.blocks * self.page_tokens)  # (rows, keys)
+            places = mx.arange(self.blocks * self.page_tokens)  # (keys,)
+            behind = mx.array(self.skipped)[:, None] * (places >= self._sink_blocks * self.page_tokens)
+            keys = places + behind * self.page_tokens  # (rows, keys)
         queries, keys = queries[:, :, None], keys[:, None]
         visible = keys <= queries
         for row, spans in enumerate(self.joined or ()):
@@ -214,7 +226,7 @@ class GroupView:
                 both = (queries >= first) & (queries < end) & (keys >= first) & (keys < end)
                 visible = visible | (both & (mx.arange(len(self.starts)) == row)[:, None, None])
         if limit is not None:
-            visible = visible & (keys > queries - limit)
+            visible = visible & ((keys > queries - limit) | (keys < self.sinks))
         return visible[:, None]
 
 

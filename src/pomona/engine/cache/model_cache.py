@@ -7,55 +7,20 @@ known tokens is findable by hash; memory never exceeds the planned budget.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as ReadOnlySequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
-from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
 from pomona.engine.attention.choice import choose
 from pomona.engine.attention.views import TRASH_PAGE, DecodeView, GroupView
+from pomona.engine.cache.groups import PageGroup, Sight, make_groups
 from pomona.engine.cache.layers import PagedLayer, PagePool, arrays_cache, equip
-from pomona.engine.cache.pages import PageAllocator
 from pomona.engine.cache.prefix import SnapshotStore, extend_hashes
 from pomona.engine.sequence import Sequence
 from pomona.engine.states import RowState, stack_states
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class PageGroup:
-    """Layers that need the same blocks: all of them, or those that one window sees."""
-
-    window: int | None
-    layers: tuple[PagedLayer, ...]
-    allocator: PageAllocator
-
-    @property
-    def page_bytes(self) -> int:
-        """Bytes of one page over all layers of the group."""
-        return sum(layer.key_pool.page_bytes + layer.value_pool.page_bytes for layer in self.layers)
-
-    def shrink(self) -> None:
-        """Let go of pages that nobody refers to, as far as they lie behind the others."""
-        self.allocator.shrink()
-        for layer in self.layers:
-            for pool in (layer.key_pool, layer.value_pool):
-                pool.resize(self.allocator.capacity)
-                mx.eval(*pool.arrays)
-
-    def fit_pools(self) -> None:
-        """Grow the arrays to the allocator's capacity."""
-        for layer in self.layers:
-            for pool in (layer.key_pool, layer.value_pool):
-                if pool.arrays[0].shape[1] < self.allocator.capacity:
-                    pool.resize(self.allocator.capacity)
-
-    def first_block(self, position: int, page_tokens: int) -> int:
-        """First block that a query at `position` sees."""
-        return 0 if self.window is None else max(0, position - self.window + 1) // page_tokens
 
 
 class ModelCache:
@@ -71,9 +36,10 @@ class ModelCache:
         self.opaque = not all(_is_known(leaf) for leaf in leaves)
         """Some layer keeps something unknown: rows run alone, with mlx-lm's own caches, and share nothing."""
         self._layers = [] if self.opaque else [_paged_layer(leaf, settings) for leaf in leaves]
-        self.groups = self._make_groups(leaves, budget_bytes)
+        self.groups = make_groups(self._by_sight(leaves, settings), settings, budget_bytes)
         for group in self.groups:
-            equip(group.layers, choose(settings.kernels))
+            if not group.sight.sinks:  # the kernels take pages that follow one another
+                equip(group.layers, choose(settings.kernels))
         states = [] if self.opaque else [tuple(mx.zeros_like(a) for a in _arrays(leaf)) for leaf in leaves if type(leaf) is ArraysCache]
         self.zero_state = RowState(tuple(states), 0) if states else None
         self.committed: Callable[[Sequence], None] | None = None
@@ -120,11 +86,11 @@ class ModelCache:
         """Refer to the pages of the first `blocks` blocks, as found by `match`."""
         row.tables = []
         for group in self.groups:
-            first = group.first_block(blocks * self.page_tokens, self.page_tokens)
-            pages = [cast("int", group.allocator.find(h)) for h in row.block_hashes[first:blocks]]
-            for page in pages:
-                group.allocator.hold(page)
-            row.tables.append([TRASH_PAGE] * first + pages)
+            table = [TRASH_PAGE] * blocks
+            for block in group.sight.needed(blocks, self.page_tokens):
+                table[block] = cast("int", group.allocator.find(row.block_hashes[block]))
+                group.allocator.hold(table[block])
+            row.tables.append(table)
         row.computed = blocks * self.page_tokens
         row.indexed_blocks = blocks
         row.state = self.snapshots.get(row.block_hashes[blocks - 1]) if blocks and self.recurrent else None
@@ -270,23 +236,17 @@ class ModelCache:
         """Whether a row can go on behind these blocks: with what its windows see there, and with the recurrent state."""
         if self.recurrent and hashes[-1] not in self.snapshots:
             return False
-        end = len(hashes) * self.page_tokens
-        windows = [group for group in self.groups if group.window is not None]
-        return all(group.allocator.find(h) is not None for group in windows for h in hashes[group.first_block(end, self.page_tokens) :])
+        needed = [(group.allocator, group.sight.needed(len(hashes), self.page_tokens)) for group in self.groups if group.window is not None]
+        return all(pages.find(hashes[block]) is not None for pages, blocks in needed for block in blocks)
 
-    def _make_groups(self, leaves: list[Any], budget_bytes: int) -> list[PageGroup]:
-        windows: dict[int | None, list[PagedLayer]] = {}
+    def _by_sight(self, leaves: list[Any], settings: EngineSettings) -> dict[Sight, list[PagedLayer]]:
+        """The layers by what they see. A window of the settings is for those that would see all."""
+        whole = Sight(settings.attention_window, settings.attention_sinks) if settings.attention_window else Sight()
+        found: dict[Sight, list[PagedLayer]] = {}
         for leaf, layer in zip(leaves, self._layers, strict=False):
             if layer is not None:
-                windows.setdefault(leaf.max_size if _is_window(leaf) else None, []).append(layer)
-        page_bytes = sum(layer.key_pool.page_bytes + layer.value_pool.page_bytes for layers in windows.values() for layer in layers)
-        pages = budget_bytes // page_bytes if page_bytes else 2
-        if windows and pages < 4:
-            raise ConfigurationError(
-                f"A KV budget of {budget_bytes} bytes holds {pages} pages of {page_bytes} bytes; at least 4 are needed. "
-                "Raise engine.kv_cache_bytes or lower engine.page_tokens."
-            )
-        return [PageGroup(window, tuple(layers), PageAllocator(pages)) for window, layers in windows.items()]
+                found.setdefault(Sight(leaf.max_size) if _is_window(leaf) else whole, []).append(layer)
+        return found
 
     def _keep_checkpoint(self, row: Sequence) -> None:
         if row.checkpoint is not None and row.checkpoint[0] <= len(row.tokens):
@@ -298,7 +258,7 @@ class ModelCache:
         behind = min(group.first_block(computed, self.page_tokens), len(table))
         if not behind or table[behind - 1] == TRASH_PAGE:
             return
-        left = [block for block in range(behind) if table[block] != TRASH_PAGE]
+        left = [block for block in range(group.sight.sink_blocks(self.page_tokens), behind) if table[block] != TRASH_PAGE]
         group.allocator.release(table[block] for block in left)
         for block in left:
             table[block] = TRASH_PAGE
@@ -307,13 +267,15 @@ class ModelCache:
         size = self.page_tokens
         firsts = [group.first_block(start, size) for start in starts]
         ends = [-(-(start + count) // size) for start, count in zip(starts, counts, strict=True)]
+        kept = group.sight.sink_blocks(size)
         return GroupView(
             window=group.window,
+            sinks=group.sight.sinks,
             page_tokens=size,
             starts=starts,
             counts=counts,
             first_blocks=firsts,
-            seen=[table[first:end] for table, first, end in zip(tables, firsts, ends, strict=True)],
+            seen=[table[: min(kept, first)] + table[first:end] for table, first, end in zip(tables, firsts, ends, strict=True)],
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
             gathers=group.layers[0].kernels is not None,
         )

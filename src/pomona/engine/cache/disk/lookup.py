@@ -32,9 +32,9 @@ def key_of(name: str) -> Key | None:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What going on behind some blocks takes. `windows`: per group, the first block that a row with so many blocks still sees."""
+    """What going on behind some blocks takes. `needed`: per group, the blocks that a row with so many blocks still needs."""
 
-    first_seen: Sequence[Callable[[int], int]]
+    needed: Sequence[Callable[[int], Sequence[int]]]
     windowed: Sequence[bool]
     recurrent: bool
 
@@ -46,7 +46,7 @@ class Rules:
 
     def wanted(self, blocks: int) -> list[tuple[int, int]]:
         """(group, block) of all that a row with `blocks` blocks needs; what decides over all comes first, then block by block."""
-        pages = [(group, block) for group, first in enumerate(self.first_seen) for block in range(first(blocks), blocks)]
+        pages = [(group, block) for group, needed in enumerate(self.needed) for block in needed(blocks)]
         pages.sort(key=lambda page: page[1])
         return [(STATE, blocks - 1), *pages] if self.recurrent else pages
 
@@ -54,7 +54,7 @@ class Rules:
         if self.recurrent and not there(STATE, blocks - 1):
             return False
         windows = [group for group, windowed in enumerate(self.windowed) if windowed]
-        return all(there(group, block) for group in windows for block in range(self.first_seen[group](blocks), blocks))
+        return all(there(group, block) for group in windows for block in self.needed[group](blocks))
 
 
 @dataclass(slots=True, eq=False)

@@ -59,7 +59,7 @@ class DiskTier(NoDisk):
             forms[STATE] = self._states.form
         self._counts = Counts(kept={key: size for name, size in store.open().items() if (key := key_of(name))})
         rules = Rules(
-            [lambda blocks, group=group: group.first_block(blocks * cache.page_tokens, cache.page_tokens) for group in cache.groups],
+            [lambda blocks, group=group: group.sight.needed(blocks, cache.page_tokens) for group in cache.groups],
             [group.window is not None for group in cache.groups],
             cache.recurrent,
         )

@@ -25,7 +25,11 @@ def facts_of(cache: ModelCache, model: Mapping[str, object]) -> dict[str, object
         "mlx": [installed(name).rpartition(".")[0] for name in ("mlx", "mlx-lm")],
         "page_tokens": cache.page_tokens,
         "layers": [
-            [group.window, *([_arrays(pool.arrays) for layer in group.layers for pool in (layer.key_pool, layer.value_pool)])]
+            [
+                group.window,
+                group.sight.sinks,
+                *([_arrays(pool.arrays) for layer in group.layers for pool in (layer.key_pool, layer.value_pool)]),
+            ]
             for group in cache.groups
         ],
         "states": [_arrays(layer) for layer in cache.zero_state.arrays] if cache.zero_state else [],
