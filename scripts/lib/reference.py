@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 def settings_page() -> Iterator[str]:
     """A table per section, then the profiles."""
     yield "# Settings\n"
-    yield "Made from `src/pomona/core/settings/sections.py`. How to set one: [change settings](../howto/change-settings.md)."
+    yield "Made from `src/pomona/core/settings/`. How to set one: [change settings](../howto/change-settings.md)."
     schema: Schema = Settings.model_json_schema()
     for section, reference in schema["properties"].items():
         model: Schema = schema["$defs"][reference["$ref"].rpartition("/")[2]]

@@ -1,28 +1,30 @@
 """One tree of settings, read once.
 
 Owns: every setting, the order of their sources, where each value came from. Does not own: what the values mean to a package.
-Start reading at `sections.py` (what there is), then `loading.py` (where it comes from).
+Start reading at `sections.py` and `models.py` (what there is), then `loading.py` (where it comes from).
 """
 
 from pomona.core.settings.loading import PROFILES, PROJECT_FILES, LoadedSettings, load_settings, parse_value
-from pomona.core.settings.sections import (
-    AccessSettings,
-    AnthropicSettings,
+from pomona.core.settings.models import (
     EngineSettings,
     FleetSettings,
     HubSettings,
-    LimitsSettings,
-    LoggingSettings,
     ModelOverrides,
     ModelsSettings,
     PicturesSettings,
     ResidencySettings,
+    VectorsSettings,
+)
+from pomona.core.settings.section import Section
+from pomona.core.settings.sections import (
+    AccessSettings,
+    AnthropicSettings,
+    LimitsSettings,
+    LoggingSettings,
     ResponsesSettings,
-    Section,
     ServerSettings,
     Settings,
     TracingSettings,
-    VectorsSettings,
 )
 
 __all__ = [
