@@ -37,11 +37,13 @@ class Contender:
     worker: str
     variant: str
     served: bool = False
+    python: str = ""
+    """Interpreter that has its packages, where it is not built on MLX."""
 
     @property
     def folder(self) -> str:
         """Which prepared folder it loads: Pomona always the shipped one, which it expands itself where that is faster."""
-        return "float32" if self.variant == "same kernels" and self.worker != "pomona" else "shipped"
+        return "float32" if self.python or (self.variant == "same kernels" and self.worker != "pomona") else "shipped"
 
     @property
     def blas(self) -> str:
@@ -59,6 +61,15 @@ class Measured:
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self.peak_bytes = 0
         self._sampler.start()
+
+    def processor_seconds(self) -> float:
+        """What its processes have used so far, on all cores together."""
+        found = 0.0
+        for process in [self._tree, *self._tree.children(recursive=True)]:
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                found += times.user + times.system
+        return found
 
     def answer(self, task: Task) -> Result:
         """Raises RuntimeError when the contender failed."""
@@ -101,7 +112,7 @@ def _started(contender: Contender, folder: Path, log: IO[str]) -> Generator[Meas
             worker = stack.enter_context(_process(_worker_command("load", url=url), log))
             watched = server.pid
         else:
-            worker = stack.enter_context(_process(_worker_command(contender.worker, folder=folder, blas=contender.blas), log))
+            worker = stack.enter_context(_process(_in_process_command(contender, folder), log))
             watched = worker.pid
         _read(worker)
         measured = Measured(worker, watched)
@@ -155,6 +166,14 @@ def prepare(source: Path, target: Path) -> None:
 def _worker_command(worker: str, **options: object) -> list[str]:
     given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     return [sys.executable, "-c", "from benchmarks.peers import main; main()", worker, *given]
+
+
+def _in_process_command(contender: Contender, folder: Path) -> list[str]:
+    if not contender.python:
+        return _worker_command(contender.worker, folder=folder, blas=contender.blas)
+    call = "from benchmarks.foreign import main; main()"
+    cores = str(len(psutil.Process().cpu_affinity() or []) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count())
+    return [contender.python, "-c", call, contender.worker, "--folder", str(folder), "--threads", cores]
 
 
 def _read(worker: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -30,7 +30,7 @@ from benchmarks.prompts import make_prompts
 from benchmarks.tables import Line, ratios, rows_table, write_between_marks
 
 MODEL = Path(__file__).parents[1] / "src" / "pomona" / "models" / "bundled" / "pomona-tiny"
-SHIPPED, SAME = "shipped", "same kernels"
+SHIPPED, SAME, Q8 = "shipped", "same kernels", "GGUF Q8_0"
 CONTENDERS = (
     Contender(key="pomona-served", title="Pomona over HTTP", worker="pomona", variant=SHIPPED, served=True),
     Contender(key="pomona", title="Pomona, engine in process", worker="pomona", variant=SAME),
@@ -41,6 +41,7 @@ CONTENDERS = (
     Contender(key="batch", title="mlx-lm BatchGenerator", worker="batch_generator", variant=SHIPPED),
     Contender(key="step", title="mlx-lm generate_step", worker="generate_step", variant=SHIPPED),
 )
+KEYS = (*(one.key for one in CONTENDERS), "llama-cpp", "transformers", "transformers-bf16")
 WARM_UP_TOKENS = 8
 PROMPT_TOKENS = (64, 128)
 """Shortest and longest prompt: rows of one batch differ, as they do in use."""
@@ -57,11 +58,12 @@ class Plan:
     slow_batches: Sequence[int]
     new_tokens: int
     repeats: int
+    prompt_tokens: Sequence[int] = PROMPT_TOKENS
     seed: int = 0
 
     def batches_of(self, contender: Contender, repeat: int) -> Sequence[int]:
         """The batch sizes that `contender` runs in this repeat."""
-        if contender.variant == SAME or contender.worker == "pomona":
+        if contender.variant != SHIPPED or contender.worker == "pomona":
             return self.batches
         return self.slow_batches if repeat == 0 else ()
 
@@ -69,7 +71,7 @@ class Plan:
         """The prompts of one batch in one repeat."""
         seed = hash((self.seed, batch, repeat))
         source = random.Random(seed)
-        lengths = [source.randint(*PROMPT_TOKENS) for _ in range(batch)]
+        lengths = [source.randint(self.prompt_tokens[0], self.prompt_tokens[-1]) for _ in range(batch)]
         ids, texts = make_prompts(tokenizer_file, lengths, seed=seed)
         return Task(prompts=ids, texts=texts, new_tokens=self.new_tokens)
 
@@ -84,14 +86,21 @@ class Sample:
     first_median: float
     first_worst: float
     tokens: int
+    processor_seconds: float
     peak_bytes: int
 
 
 def main() -> int:
     """Measure what the command line asks for and print the report."""
     options = _options()
-    plan = Plan(batches=options.batches, slow_batches=options.slow_batches, new_tokens=options.new_tokens, repeats=options.repeats)
-    chosen = [contender for contender in CONTENDERS if contender.key in options.only]
+    plan = Plan(
+        batches=options.batches,
+        slow_batches=options.slow_batches,
+        new_tokens=options.new_tokens,
+        repeats=options.repeats,
+        prompt_tokens=options.prompt_tokens,
+    )
+    chosen = [contender for contender in (*CONTENDERS, *_foreign(options)) if contender.key in options.only]
     with tempfile.TemporaryDirectory() as place:
         folders = Path(place)
         prepare(options.model, folders)
@@ -106,6 +115,18 @@ def main() -> int:
     return 0
 
 
+def _foreign(options: argparse.Namespace) -> list[Contender]:
+    """Those that need an interpreter of their own, where one was named."""
+    found: list[Contender] = []
+    if options.llama_cpp:
+        found.append(Contender(key="llama-cpp", title="llama.cpp, in process", worker="llama_cpp", variant=Q8, python=options.llama_cpp))
+    if options.torch:
+        for key, dtype in (("transformers", "float32"), ("transformers-bf16", "bfloat16")):
+            title, worker = "transformers generate", f"transformers_{dtype}"
+            found.append(Contender(key=key, title=title, worker=worker, variant=dtype, python=options.torch))
+    return found
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=MODEL, help="model folder (default: the bundled model)")
@@ -113,7 +134,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slow-batches", type=_numbers, default=(1,), metavar="N,N", help="the same for mlx-lm as shipped (default: 1)")
     parser.add_argument("--new-tokens", type=int, default=128, metavar="N", help="tokens generated per row (default: 128)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds over all contenders (default: 5)")
-    parser.add_argument("--only", type=_keys, default=tuple(one.key for one in CONTENDERS), metavar="KEY,KEY", help=f"some of {_known()}")
+    parser.add_argument("--only", type=_keys, default=KEYS, metavar="KEY,KEY", help=f"some of {_known()}")
+    parser.add_argument("--llama-cpp", metavar="PYTHON", help="llama.cpp too: an interpreter with llama-cpp-python, gguf, safetensors")
+    parser.add_argument("--torch", metavar="PYTHON", help="transformers too: an interpreter with torch and transformers")
+    parser.add_argument("--prompt-tokens", type=_numbers, default=PROMPT_TOKENS, metavar="N,N", help="shortest and longest prompt")
     parser.add_argument("--quick", action="store_true", help="1 and 8 rows, 32 tokens, one round, nothing as shipped")
     parser.add_argument("--json", action="store_true", help="print all samples as JSON instead of tables")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also put the tables into FILE, between its marks")
@@ -135,7 +159,9 @@ def _repeat(contenders: Iterable[Contender], plan: Plan, folders: Path, repeat: 
 
 
 def _sample(contender: Contender, measured: Measured, task: Task) -> Sample:
+    before = measured.processor_seconds()
     result = measured.answer(task)
+    used = measured.processor_seconds() - before
     expected = len(task.prompts) * task.new_tokens
     if result.tokens != expected:
         raise RuntimeError(f"{contender.title} made {result.tokens!r} tokens where {expected!r} were asked for.")
@@ -146,6 +172,7 @@ def _sample(contender: Contender, measured: Measured, task: Task) -> Sample:
         first_median=statistics.median(result.first),
         first_worst=max(result.first),
         tokens=result.tokens,
+        processor_seconds=used,
         peak_bytes=measured.peak_bytes,
     )
 
@@ -164,6 +191,7 @@ def _lines(contenders: Iterable[Contender], batches: Iterable[int], samples: Seq
                     first_median=statistics.median(sample.first_median for sample in own),
                     first_worst=statistics.median(sample.first_worst for sample in own),
                     tokens_per_second=_speed(own),
+                    processor_seconds=statistics.median(1000 * sample.processor_seconds / sample.tokens for sample in own),
                     peak_bytes=max(sample.peak_bytes for sample in own),
                 )
             )
@@ -183,7 +211,7 @@ def _report(chosen: Sequence[Contender], plan: Plan, samples: Sequence[Sample]) 
     numbers = ",".join(map(str, plan.batches))
     lead = (
         f"`scripts/bench engine --batches {numbers} --new-tokens {plan.new_tokens} --repeats {plan.repeats}` on {machine()}: prompts of "
-        f"{PROMPT_TOKENS[0]} to {PROMPT_TOKENS[1]} tokens, {plan.new_tokens} new tokens per row, medians of {plan.repeats}."
+        f"{plan.prompt_tokens[0]} to {plan.prompt_tokens[-1]} tokens, {plan.new_tokens} new tokens per row, medians of {plan.repeats}."
     )
     return "\n\n".join([lead, rows_table(_lines(chosen, plan.batches, samples)), ratios(_speeds(samples), plan.batches)])
 
@@ -204,19 +232,19 @@ def _backend() -> str:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted(int(part) for part in text.split(",")))
+    return tuple(sorted(int(part) for part in text.split(",") if part))
 
 
 def _keys(text: str) -> tuple[str, ...]:
     chosen = tuple(text.split(","))
-    unknown = [key for key in chosen if key not in {one.key for one in CONTENDERS}]
+    unknown = [key for key in chosen if key not in KEYS]
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no contender {unknown[0]!r}; there are {_known()}")
     return chosen
 
 
 def _known() -> str:
-    return ", ".join(one.key for one in CONTENDERS)
+    return ", ".join(KEYS)
 
 
 if __name__ == "__main__":

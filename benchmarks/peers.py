@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--url")
     options = parser.parse_args()
     if options.worker == "load":
-        _serve_tasks(http_load(options.url))
+        serve_tasks(http_load(options.url))
         return
     prepare_blas(options.blas)
     if options.worker == "prepare":
@@ -151,7 +151,7 @@ def main() -> None:
     elif options.worker == "mlx_server":
         _be_mlx_server(options.folder, options.port)
     else:
-        _serve_tasks(IN_PROCESS[options.worker](options.folder))
+        serve_tasks(IN_PROCESS[options.worker](options.folder))
 
 
 def prepare_blas(mode: str) -> None:
@@ -193,7 +193,7 @@ def _never_end(folder: Path) -> None:
             path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
 
 
-def _serve_tasks(answer: Answer) -> None:
+def serve_tasks(answer: Answer) -> None:
     """Tell that we are ready, then one result per task until standard input ends. Whatever else prints goes to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

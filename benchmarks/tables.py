@@ -13,6 +13,9 @@ COMPARISONS = (
     ("Pomona's engine / BatchGenerator, shipped", "pomona", "batch"),
     ("Pomona's engine / generate_step, same kernels", "pomona", "step-same"),
     ("Pomona's engine / generate_step, shipped", "pomona", "step"),
+    ("Pomona's engine / llama.cpp", "pomona", "llama-cpp"),
+    ("Pomona's engine / transformers, float32", "pomona", "transformers"),
+    ("Pomona's engine / transformers, bfloat16", "pomona", "transformers-bf16"),
 )
 
 
@@ -26,19 +29,22 @@ class Line:
     first_median: float
     first_worst: float
     tokens_per_second: float
+    processor_seconds: float
+    """Per 1,000 tokens, on all cores together: what other work on the machine changes least."""
     peak_bytes: int
 
 
 def rows_table(rows: Sequence[Line]) -> str:
     """One line per contender and batch."""
     lines = [
-        "| rows | | kernels | tokens/s | first token, median | first token, slowest | peak memory |",
-        "|---:|---|---|---:|---:|---:|---:|",
+        "| rows | | kernels | tokens/s | processor s / 1,000 tokens | first token, median | first token, slowest | peak memory |",
+        "|---:|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         first = f"{row.first_median * 1000:,.0f} ms | {row.first_worst * 1000:,.0f} ms"
         memory = f"{row.peak_bytes / 2**20:,.0f} MiB"
-        lines.append(f"| {row.batch} | {row.title} | {row.kernels} | {row.tokens_per_second:,.0f} | {first} | {memory} |")
+        speed = f"{row.tokens_per_second:,.0f} | {row.processor_seconds:.1f}"
+        lines.append(f"| {row.batch} | {row.title} | {row.kernels} | {speed} | {first} | {memory} |")
     return "\n".join(lines)
 
 
