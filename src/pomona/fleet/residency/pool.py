@@ -329,7 +329,6 @@ class ResidentPool:
         self._means.publish(ModelInvalidated(model=slot.name, reason="error", at=self._means.now()))
         if slot.care.breaker.state == "closed":
             slot.care.breaker.note_load_failure(EngineFailed(message))
-        self._means.publish(ErrorOccurred(code="RuntimeError", message=message, model=slot.name, at=self._means.now()))
         self._dismiss(slot, stay, "failed", force=True)
 
     def _stays(self) -> Iterable[Stay]:
