@@ -18,7 +18,8 @@ from typing import Any, cast
 from benchmarks.peers import Answer, Result, Stopwatch, Task, serve_tasks
 
 MOST_ROWS = 32
-CONTEXT_TOKENS = 2048
+CONTEXT_TOKENS = 16384  # of all rows together
+BATCH_TOKENS = 512
 LLAMA_NAMES = (
     (r"model\.embed_tokens\.weight", "token_embd.weight"),
     (r"model\.norm\.weight", "output_norm.weight"),
@@ -40,7 +41,7 @@ def llama_cpp(folder: Path, threads: int) -> Answer:
         library.llama_backend_init()
         model = library.llama_model_load_from_file(str(file).encode(), library.llama_model_default_params())
     options = library.llama_context_default_params()
-    options.n_ctx, options.n_batch, options.n_ubatch, options.n_seq_max = MOST_ROWS * CONTEXT_TOKENS // 4, 512, 512, MOST_ROWS
+    options.n_ctx, options.n_batch, options.n_ubatch, options.n_seq_max = CONTEXT_TOKENS, BATCH_TOKENS, BATCH_TOKENS, MOST_ROWS
     options.n_threads = options.n_threads_batch = threads
     context = library.llama_init_from_model(model, options)
     rows = LlamaRows(library, context, int(library.llama_n_vocab(library.llama_model_get_vocab(model))))
@@ -67,7 +68,7 @@ class LlamaRows:
     def __init__(self, library: Any, context: Any, vocabulary: int) -> None:
         self._library, self._context, self._vocabulary = library, context, vocabulary
         self._numpy = cast("Any", importlib.import_module("numpy"))
-        self._batch = library.llama_batch_init(512, 0, 1)
+        self._batch = library.llama_batch_init(BATCH_TOKENS, 0, 1)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -75,8 +76,9 @@ class LlamaRows:
 
     def read(self, row: int, prompt: list[int]) -> int:
         """Take a prompt in; returns the token that follows it."""
-        for start in range(0, len(prompt), 512):
-            part = [(row, start + index, token) for index, token in enumerate(prompt[start : start + 512])]
+        chosen: list[int] = []
+        for start in range(0, len(prompt), BATCH_TOKENS):
+            part = [(row, start + index, token) for index, token in enumerate(prompt[start : start + BATCH_TOKENS])]
             chosen = self._run(part, ends=[len(part) - 1])
         return chosen[0]
 
