@@ -13,6 +13,8 @@ from tests.doubles import Script, answer
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello?"}]
 USER = Message(role="user", content=(TextPart(text="Hello?"),))
+STRANGER = "address 127.0.0.1"
+"""The account of who comes without a key."""
 
 
 def say_seed(request: GenerateRequest) -> Script:
@@ -153,6 +155,7 @@ def test_all_sampling_fields_reach_the_generator(gateway: Gateway) -> None:
         model="alias",
         messages=(USER,),
         clamp_max_tokens=True,
+        account=STRANGER,
         sampling=SamplingParams(
             temperature=0.25,
             top_p=0.5,
@@ -178,8 +181,8 @@ def test_fields_that_are_absent_or_null_get_the_defaults_of_the_api(gateway: Gat
     for body in (plain, plain | dict.fromkeys(names)):
         assert gateway.http().post("/v1/chat/completions", json=body).status_code == 200
     first, second = gateway.generator.seen
-    assert first == GenerateRequest(id=first.id, model=MODEL, messages=(USER,), clamp_max_tokens=True)
-    assert second == GenerateRequest(id=second.id, model=MODEL, messages=(USER,), clamp_max_tokens=True)
+    assert first == GenerateRequest(id=first.id, model=MODEL, messages=(USER,), clamp_max_tokens=True, account=STRANGER)
+    assert second == GenerateRequest(id=second.id, model=MODEL, messages=(USER,), clamp_max_tokens=True, account=STRANGER)
 
 
 def test_what_a_request_leaves_open_is_as_the_models_makers_want_it(gateway: Gateway) -> None:

@@ -115,6 +115,18 @@ def test_the_generator_is_told_who_asks(keyed: Gateway) -> None:
     assert keyed.generator.seen[-1].caller == PUBLIC.id
 
 
+def test_programs_of_this_machine_share_the_engine_by_session_and_keys_do_not(gateway: Gateway, keyed: Gateway) -> None:
+    sessions = ("one", "one", "two", None)
+    for asked in (gateway, keyed):
+        for session in sessions:
+            body = {**CHAT, "prompt_cache_key": session}
+            assert asked.http().post("/v1/chat/completions", json=body, headers={"x-api-key": PUBLIC_TEXT}).status_code == 200
+    one, again, two, none = (request.account for request in gateway.generator.seen)
+    assert one == again
+    assert len({one, two, none}) == 3
+    assert len({request.account for request in keyed.generator.seen[-len(sessions) :]}) == 1
+
+
 def test_a_new_key_closes_a_running_server_and_the_last_deletion_opens_it(tmp_path: Path) -> None:
     file, now = KeyFile(tmp_path / "keys.json"), [0.0]
     with running(Gateway(keys=WatchedKeys(file, lambda: now[0]))) as gateway:
