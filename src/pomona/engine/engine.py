@@ -6,14 +6,13 @@ started: while the caller handles them, a GPU is at work.
 
 import secrets
 from dataclasses import replace
-from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from pomona.core.errors import Overloaded, PomonaError
-from pomona.core.generation import FinishReason, Prompt, TokenLogprobs, TokenStep
+from pomona.core.generation import FinishReason, Prompt, TokenStep
 from pomona.core.settings import EngineSettings
 from pomona.core.status import EngineCounters
 from pomona.engine.adapters.bank import AdapterBank
@@ -28,12 +27,16 @@ from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
+from pomona.engine.grammar.masks import Verdicts
+from pomona.engine.passes.reading import Choice, read
+from pomona.engine.passes.runner import Runner
+from pomona.engine.passes.running import Running
+from pomona.engine.passes.work import Pass
 from pomona.engine.probe import prepare
-from pomona.engine.runner import Pass, Runner
 from pomona.engine.scheduling.meter import PassShape, decode_shape, prefill_shape
 from pomona.engine.scheduling.outlook import Outlook
 from pomona.engine.scheduling.scheduler import Scheduler
-from pomona.engine.scores import PASS_BYTES, read_scores
+from pomona.engine.scores import PASS_BYTES
 from pomona.engine.sequence import Sequence
 from pomona.engine.speculation.speculator import Speculator
 from pomona.engine.timeline.timeline import Timeline
@@ -78,7 +81,7 @@ class Engine:
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._resumed: dict[Sequence, None] = {}
-        self._running: Pass | None = None
+        self._running = Running(self._runner, self._scheduler.meter, self._note_end)
         self._arrivals = 0
         self._steps = 0
 
@@ -154,11 +157,11 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """A call of `step` would get further. Paused rows do not count."""
-        return self._scheduler.has_work or self._running is not None or self._adapter_queue.has_work or self._disk.has_work
+        return self._scheduler.has_work or self._running.work is not None or self._adapter_queue.has_work or self._disk.has_work
 
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
-        self.timeline.begin(idle=self._running is None)
+        self.timeline.begin(idle=self._running.work is None)
         made = self._fail(self._adapter_queue.advance())
         made += self._fail(self._binder.settle())
         made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
@@ -166,7 +169,7 @@ class Engine:
         if self._vision is not None:
             self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
         made += self._guess()
-        self._disk.advance(busy=self._scheduler.has_work or self._running is not None)
+        self._disk.advance(busy=self._scheduler.has_work or self._running.work is not None)
         plan = self._scheduler.schedule()
         self.timeline.look(self._scheduler)
         self.outlook.look(plan)
@@ -181,7 +184,7 @@ class Engine:
         if not plan.decode and not plan.prefill:
             made += self._finish_running()
         made += self._end_scored()
-        if self._running is None:
+        if self._running.work is None:
             self.speculator.idle()
             self._scheduler.meter.rest()
         self._steps += 1
@@ -216,7 +219,7 @@ class Engine:
         """Drop all rows and wait for the device."""
         for id in list(self._rows):
             self.cancel(id)
-        self._running = None
+        self._running.work = None
         self._runner.finish()
         self._disk.close()
         self._binder.close()
@@ -224,7 +227,7 @@ class Engine:
     def _guess(self) -> Steps:
         """Read what must be known before guesses can be made, and make them."""
         made: Steps = []
-        if self._running is not None and self._running.guesses:  # only its tokens say where its rows stand
+        if self._running.work is not None and self._running.work.guesses:  # only its tokens say where its rows stand
             made += self._finish_running()
         rows = [row for row in self._scheduler.running if row.wants_decode]
         if self.speculator.hopeful(rows):
@@ -232,18 +235,6 @@ class Engine:
                 made += self._finish_running()
             self.speculator.guess([row for row in rows if row.wants_decode and not row.finished])
         return made
-
-    def _check_guesses(self, rows: list[Sequence]) -> Steps:
-        """One more token for each row, and those of its guesses that are right."""
-        verdicts = self._binder.masks_ahead(rows)
-        if verdicts.ended or verdicts.failed:
-            made = [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
-            made += self._fail([(rows[line], error) for line, error in verdicts.failed])
-            left = [row for row in rows if not row.finished]
-            return made + (self._decode(left) if left else [])
-        work = self._runner.forward_guesses(rows)
-        self._runner.choose(work, verdicts.masks)
-        return self._start(work, decode_shape(work.lines))
 
     def _decode(self, rows: list[Sequence]) -> Steps:
         """One more token for each row. Where masks depend on tokens that are not read yet, they are made while the device computes."""
@@ -254,84 +245,57 @@ class Engine:
         work = self._runner.forward(rows)
         made = self._start(work, decode_shape(rows))
         verdicts = self._binder.masks(rows)
-        made += [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
-        made += self._fail([(rows[line], error) for line, error in verdicts.failed])
+        made += self._end_judged(rows, verdicts)
         self._runner.choose(work, verdicts.masks)
         self._runner.go_on(work)
         return made
 
+    def _check_guesses(self, rows: list[Sequence]) -> Steps:
+        """One more token for each row, and those of its guesses that are right."""
+        verdicts = self._binder.masks_ahead(rows)
+        if made := self._end_judged(rows, verdicts):
+            left = [row for row in rows if not row.finished]
+            return made + (self._decode(left) if left else [])
+        work = self._runner.forward_guesses(rows)
+        self._runner.choose(work, verdicts.masks)
+        return self._start(work, decode_shape(work.lines))
+
+    def _end_judged(self, rows: list[Sequence], verdicts: Verdicts) -> Steps:
+        """Rows behind whose tokens their grammars allow no further one."""
+        made = [(rows[line].id, self._last(rows[line], "stop")) for line in verdicts.ended]
+        return made + self._fail([(rows[line], error) for line, error in verdicts.failed])
+
     def _start(self, work: Pass, shape: PassShape | None) -> Steps:
-        """Start a pass when the one before has run, or while it does, and hand out what that one made."""
-        work.waited = self._running is None
-        self._scheduler.meter.begin(shape)
-        if self._runner.ahead:
-            self._runner.start(work)
-        self._runner.wait(self._running)
-        self._note_end()
-        if not self._runner.ahead:
-            self._runner.start(work)
-        finished, self._running = self._running, work
-        return self._collect(finished)
+        """Start a pass, and hand out what the one before made."""
+        return self._collect(self._running.start(work, shape))
 
     def _finish_running(self) -> Steps:
         """Nothing can be started: read what is done, or wait for a grammar."""
-        if self._running is None:
+        if self._running.work is None:
             self._binder.wait(LONGEST_WAIT_SECONDS)
             self._disk.wait(LONGEST_WAIT_SECONDS)
-        self._runner.wait(self._running)
-        self._note_end()
-        finished, self._running = self._running, None
-        return self._collect(finished)
+        return self._collect(self._running.finish())
 
-    def _note_end(self) -> None:
+    def _note_end(self, work: Pass) -> None:
         """The pass that runs has ended just now."""
-        work = self._running
-        if work is not None:
-            rows = len(work.rows) if work.sampled else 0
-            self.speculator.ended(rows=rows, lines=len(work.lines), waited=work.waited)
-            self._scheduler.meter.end()
-            self.timeline.ended(work.rows, work.counts)
+        rows = len(work.rows) if work.sampled else 0
+        self.speculator.ended(rows=rows, lines=len(work.lines), waited=work.waited)
+        self.timeline.ended(work.rows, work.counts)
 
     def _collect(self, work: Pass | None) -> Steps:
-        if work is None:
-            return []
-        if work.scores is not None:
-            row, start = work.rows[0], work.scores_start
-            count = work.scores.chosen.shape[0]
-            row.scores[start : start + count] = read_scores(work.scores, [(row.prompt.prompt_logprobs or 0, ())] * count)
-        if work.sampled is None:
-            return []
-        tokens = iter(cast("list[int]", work.sampled.tokens.tolist()))
-        logprobs, line = self._read_logprobs(work), 0
-        made: Steps = []
-        for place, row in enumerate(work.rows):
-            guesses = work.guesses[place] if work.guesses else None
-            chosen = list(islice(tokens, 1 + len(guesses or ())))
-            scores = [score for each in range(line, line + len(chosen)) if (score := logprobs.get(each))]
-            line += len(chosen)
-            if not row.finished:
-                made.append(self._take(row, chosen, scores, guesses))
-        return made
+        choices = read(work) if work else []
+        return [self._take(choice) for choice in choices if not choice.row.finished]
 
-    def _read_logprobs(self, work: Pass) -> dict[int, TokenLogprobs]:
-        """By line of the pass, for the rows that asked."""
-        if work.sampled is None or work.sampled.scores is None:
-            return {}
-        lines = work.sampled.scored_rows
-        of_line = work.lines
-        asking = [of_line[line].prompt.sampling for line in lines]
-        read = read_scores(work.sampled.scores, [(params.logprobs or 0, params.logprob_token_ids) for params in asking])
-        return dict(zip(lines, read, strict=True))
-
-    def _take(self, row: Sequence, chosen: list[int], scores: list[TokenLogprobs], guesses: list[int] | None) -> tuple[str, TokenStep]:
+    def _take(self, choice: Choice) -> tuple[str, TokenStep]:
         """The row's next token is known; where guesses were checked, also those behind each right one. See whether one is the last."""
+        row = choice.row
         row.pending -= 1
         if not row.pending:
             row.pending_token = None
         first = not row.made
-        right = 0 if guesses is None else self._keep_right_guesses(row, chosen, guesses)
+        right = 0 if choice.guesses is None else self._keep_right_guesses(row, choice.tokens, choice.guesses)
         try:
-            taken, reason = append(row, chosen[: right + 1])
+            taken, reason = append(row, choice.tokens[: right + 1])
         except PomonaError as error:
             return self._lost(row, error)
         self._scheduler.note_tokens(row, len(taken), first=first)
@@ -341,11 +305,11 @@ class Engine:
             self._end(row)
         return row.id, TokenStep(
             token_ids=tuple(taken),
-            logprobs=tuple(scores[: len(taken)]),
+            logprobs=tuple(choice.scores[: len(taken)]),
             finish_reason=reason,
             cached_tokens=row.cached_tokens if first or reason else 0,
             prompt_logprobs=tuple(row.scores) if first else (),
-            drafted_tokens=len(guesses or ()),
+            drafted_tokens=len(choice.guesses or ()),
             accepted_tokens=right,
             times=self.timeline.tell(row, last=reason is not None),
         )
@@ -371,10 +335,12 @@ class Engine:
 
     def _end_answered(self) -> Steps:
         """Rows whose answers were complete when they came: the engine before this one ended just then."""
-        judged = {row: reason_of_end(row) for row in self._resumed if not row.held}
-        for row in judged:
+        made: Steps = []
+        for row in [row for row in self._resumed if not row.held]:
             del self._resumed[row]
-        return [(row.id, self._last(row, reason)) for row, reason in judged.items() if reason]
+            if reason := reason_of_end(row):
+                made.append((row.id, self._last(row, reason)))
+        return made
 
     def _fail(self, failures: Failures) -> Steps:
         return [self._lost(row, error) for row, error in failures]

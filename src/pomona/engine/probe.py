@@ -9,7 +9,7 @@ import mlx.core as mx
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
 from pomona.engine.cache.model_cache import ModelCache
-from pomona.engine.runner import Runner
+from pomona.engine.passes.runner import Runner
 from pomona.engine.sequence import Sequence
 
 PROMPTS = ((1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5))

@@ -15,8 +15,9 @@ from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
 from pomona.engine.cache.memory import kv_budget
 from pomona.engine.cache.model_cache import ModelCache
+from pomona.engine.passes.runner import Runner
+from pomona.engine.passes.work import Pass
 from pomona.engine.probe import prepare
-from pomona.engine.runner import Pass, Runner
 from pomona.engine.sequence import Sequence
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ every pool: MLX itself writes in place only when nobody can still read the old c
 
 from collections.abc import Sequence as ReadOnlySequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import mlx.core as mx
@@ -25,54 +24,14 @@ from pomona.engine.attention.views import GroupView
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.grammar.masks import Masks
 from pomona.engine.passes.compiled import CompiledDecode
-from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample
-from pomona.engine.scores import Scores, score
+from pomona.engine.passes.work import Pass
+from pomona.engine.sampling import PenaltyTable, needs_penalties, sample
+from pomona.engine.scores import score
 from pomona.engine.sequence import Sequence
 from pomona.engine.vision.vision import PassWork, Vision
 
 SHORT_CHUNK = 128
 """Prompt chunks up to this many tokens share a pass; longer ones fill the device alone and need no padding."""
-
-
-@dataclass(slots=True, eq=False)
-class Pass:
-    """A forward pass that was built. `logits` (rows, vocabulary) are there until tokens are chosen, `sampled` from then on.
-
-    `scores` are those of a prompt from token `scores_start` on; such a pass has one row.
-    """
-
-    rows: list[Sequence]
-    guesses: list[list[int]] = field(default_factory=list[list[int]])
-    """By row, in a pass that checks guesses: then each row has a line for its last token and one for each guess, not one alone."""
-    counts: list[int] = field(default_factory=list[int])
-    """By row, the prompt tokens that it computes; none, if it makes tokens."""
-    waited: bool = False
-    """It was built when the tokens of the pass before it had been read."""
-    written: list[mx.array] = field(default_factory=list[mx.array])
-    last_written: mx.array | None = None
-    """What a pass that was started ahead of another's end is waited for, if it makes no tokens."""
-    logits: mx.array | None = None
-    sampled: Sampled | None = None
-    scores: Scores | None = None
-    scores_start: int = 0
-
-    @property
-    def lines(self) -> list[Sequence]:
-        """The row that each line of `logits` and `sampled` belongs to."""
-        return [row for row, guesses in zip(self.rows, self.guesses, strict=True) for _ in (0, *guesses)] if self.guesses else self.rows
-
-    @property
-    def ahead(self) -> list[list[int]]:
-        """The guesses before each line."""
-        return [guesses[:count] for guesses in self.guesses for count in range(len(guesses) + 1)]
-
-    def take_arrays(self) -> list[mx.array]:
-        """All that must be computed, handed out once: what was written must not be held, or it could not be written in place."""
-        arrays, self.written = self.written, []
-        arrays += [] if self.logits is None else [self.logits]
-        for part in (self.sampled, self.scores):
-            arrays += part.arrays if part else []
-        return arrays
 
 
 class Runner:
