@@ -81,12 +81,11 @@ async def read_stream(client: httpx.AsyncClient, path: str, body: dict[str, Any]
     async with client.stream("POST", path, json={"model": MODEL, "stream": True, **body}) as answer:
         async for event in events(answer):
             assert "error" not in event, event
-            choice = (event.get("choices") or [{}])[0]
+            choice = cast("dict[str, Any]", (event.get("choices") or [{}])[0])
             delta = event.get("delta")
             piece = delta if isinstance(delta, str) else cast("dict[str, Any]", delta or choice.get("delta") or {}).get("text", "")
-            piece = piece or choice.get("text") or choice.get("delta", {}).get("content") or ""
-            text += piece
-            logprobs += [each["token"] for each in (choice.get("logprobs") or {}).get("content") or ()]
+            text += cast("str", piece or choice.get("text") or choice.get("delta", {}).get("content") or "")
+            logprobs += [each["token"] for each in cast("list[dict[str, Any]]", (choice.get("logprobs") or {}).get("content") or [])]
             ends += [choice["finish_reason"]] if choice.get("finish_reason") else []
             if len(text) > 40:
                 begun.set()

@@ -8,6 +8,7 @@ from pomona.core.errors import ModelNotFound
 from pomona.core.generation import Prompt, TokenStep
 from pomona.core.settings import EngineSettings, ModelsSettings, Settings
 from pomona.core.status import EngineCounters
+from pomona.engine.scheduling.outlook import Outlook
 from pomona.ops.engine_bench import measure, order_for, random_prompts
 
 Script = list[list[tuple[str, TokenStep]]]
@@ -20,6 +21,7 @@ class WrittenEngine:
     script: Script
     added: list[Prompt] = field(default_factory=list[Prompt])
     seconds: float = 0.0
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def has_work(self) -> bool:

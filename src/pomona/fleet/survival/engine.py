@@ -48,9 +48,9 @@ class SurvivingEngine:
         """Wait until the model is loaded, however long that takes. Raises what went wrong."""
         return await self._supervisor.loaded()
 
-    def shrink(self) -> None:
-        """Ask the engine to give back memory that it can do without."""
-        self._supervisor.shrink()
+    def shrink(self, *, disk: bool = False) -> None:
+        """Ask the engine to give back memory that it can do without, and what it keeps on `disk`."""
+        self._supervisor.shrink(disk=disk)
 
     def report(self) -> EngineReport:
         """How the engine is, from what it said last."""
