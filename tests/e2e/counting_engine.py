@@ -25,7 +25,9 @@ PONDER_SECONDS = 1.6
 
 
 class CountingEngine:
-    """The protocol of `pomona.engine.engine.Engine`. A row holds one page; `waiting` counts the paused ones."""
+    """The protocol of `pomona.engine.engine.Engine`. A row holds one page, which is kept when it ends, in memory and on disk; `waiting`
+    counts the paused ones.
+    """
 
     def __init__(self, *, hungry: bool = False) -> None:
         self.hungry = hungry
@@ -34,6 +36,7 @@ class CountingEngine:
         self.made: dict[str, int] = {}
         self.paused: set[str] = set()
         self.steps = 0
+        self.pages_kept = self.files_kept = 0
 
     def add(self, prompt: Prompt) -> None:
         if REFUSE in prompt.token_ids:
@@ -52,7 +55,8 @@ class CountingEngine:
         self.paused.discard(id)
 
     def shrink(self, *, disk: bool = False) -> None:
-        pass
+        self.pages_kept = 0
+        self.files_kept = 0 if disk else self.files_kept
 
     @property
     def has_work(self) -> bool:
@@ -67,7 +71,15 @@ class CountingEngine:
 
     def stats(self) -> EngineCounters:
         rows, paused = len(self.rows), len(self.paused)
-        return EngineCounters(steps=self.steps, running=rows - paused, waiting=paused, pages_used=rows, pages_total=64)
+        return EngineCounters(
+            steps=self.steps,
+            running=rows - paused,
+            waiting=paused,
+            pages_used=rows,
+            pages_cached=self.pages_kept,
+            pages_total=64,
+            disk_files=self.files_kept,
+        )
 
     def close(self) -> None:
         self.rows.clear()
@@ -89,6 +101,8 @@ class CountingEngine:
         last = self.made[prompt.id] == prompt.max_tokens
         if last:
             self.cancel(prompt.id)
+            self.pages_kept += 1
+            self.files_kept += 1
         return TokenStep(token_ids=(token_id,), finish_reason="length" if last else None)
 
 

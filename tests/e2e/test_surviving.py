@@ -57,6 +57,17 @@ async def test_many_streams_survive_many_deaths() -> None:
     assert answers == [list(range(n + 1, n + 1 + LONG + n)) for n in range(20)]
 
 
+async def test_memory_and_disk_are_given_back_when_asked() -> None:
+    async with supervised() as engine:
+        await read(engine, prompt())
+        await until(lambda: engine.report().counters.pages_cached == 1)
+        engine.shrink()
+        await until(lambda: engine.report().counters.pages_cached == 0)
+        assert engine.report().counters.disk_files == 1
+        engine.shrink(disk=True)
+        await until(lambda: engine.report().counters.disk_files == 0)
+
+
 async def test_what_nobody_had_read_when_the_engine_died_is_not_lost() -> None:
     async with supervised() as engine, aclosing(engine.stream(prompt(max_tokens=LONG))) as stream:
         seen = list((await begin(stream)).token_ids)
