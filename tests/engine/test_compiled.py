@@ -42,8 +42,10 @@ def test_rows_that_are_put_back_paused_and_cancelled(name: str) -> None:
 
 @given(count=st.integers(1, 3000))
 def test_sizes_hold_what_they_must_and_come_again(count: int) -> None:
-    rows, blocks = padded_rows(count), padded_blocks(count)
+    rows, plain, blocks = padded_rows(count, plain=False), padded_rows(count, plain=True), padded_blocks(count)
     assert count <= rows <= max(count, count * 1.5)
+    assert count <= plain <= max(8, 2 * count)
+    assert padded_rows(plain, plain=True) == plain
     assert count <= blocks <= max(8, 2 * count)
-    assert padded_rows(rows) == rows
+    assert padded_rows(rows, plain=False) == rows
     assert padded_blocks(blocks) == blocks

@@ -23,7 +23,7 @@ from pomona.engine.binding import Binder, Failures, must_wait
 from pomona.engine.cache.disk.absent import NoDisk
 from pomona.engine.cache.disk.opening import DiskPlace, open_tier
 from pomona.engine.cache.disk.prices import Prices
-from pomona.engine.cache.memory import kv_budget
+from pomona.engine.cache.memory import kv_budget, step_tokens
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.endings import append, reason_of_end
 from pomona.engine.grammar.compiler import GrammarCompiler
@@ -167,7 +167,7 @@ class Engine:
         made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
         made += self._end_answered()
         if self._vision is not None:
-            self._vision.advance(self._scheduler.running, self._settings.step_token_budget)
+            self._vision.advance(self._scheduler.running, step_tokens(self._settings))
         made += self._guess()
         self._disk.advance(busy=self._scheduler.has_work or self._running.work is not None)
         plan = self._scheduler.schedule()

@@ -37,6 +37,20 @@ def test_a_long_prompt_leaves_streams_their_gap(machine: Machine, tokens: int) -
     assert story.first <= 2 * alone * tokens / FLOOR
 
 
+@pytest.mark.parametrize("machine", [GPU, CORES])
+def test_a_crowd_of_prompts_does_not_wait_for_the_few_that_stream(machine: Machine) -> None:
+    """Reading all of them at once would take nearly as long; the streams keep the gap of their class."""
+    device, _ = streaming(machine, step_token_budget=2048, max_rows=64)
+    for id in STREAMS:
+        device.stories[id].gaps.clear()
+    crowd = [device.add(f"crowd-{number}", 200, 50) for number in range(28)]
+    while any(story.first is None for story in crowd):
+        device.step()
+    at_once = sum(machine.reading(200, 0) for _ in crowd)
+    assert max(story.first or 0.0 for story in crowd) <= 2.5 * at_once
+    assert quantile(device.gaps(STREAMS), 0.99) <= device.settings.normal_gap_seconds
+
+
 @pytest.mark.parametrize("target", [3.0, 1.5])
 def test_a_prompt_that_would_be_late_gets_more_of_each_step(target: float) -> None:
     """As much as it needs, up to the gap that the class of the streams allows."""

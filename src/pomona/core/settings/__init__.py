@@ -6,6 +6,8 @@ Start reading at `sections.py` and `models.py` (what there is), then `loading.py
 
 from pomona.core.settings.loading import PROFILES, PROJECT_FILES, LoadedSettings, load_settings, parse_value
 from pomona.core.settings.models import (
+    STEP_TOKENS_ON_CPU,
+    STEP_TOKENS_ON_GPU,
     EngineSettings,
     FleetSettings,
     HubSettings,
@@ -30,6 +32,8 @@ from pomona.core.settings.sections import (
 __all__ = [
     "PROFILES",
     "PROJECT_FILES",
+    "STEP_TOKENS_ON_CPU",
+    "STEP_TOKENS_ON_GPU",
     "AccessSettings",
     "AnthropicSettings",
     "EngineSettings",

@@ -7,17 +7,20 @@ from pydantic import Field
 
 from pomona.core.settings.section import Section
 
+STEP_TOKENS_ON_CPU, STEP_TOKENS_ON_GPU = 512, 2048
+
 
 class EngineSettings(Section):
     """Scheduling and memory of one engine process."""
 
     max_rows: int = Field(default=64, ge=1, le=1024, description="Most requests that decode together in one step.")
     max_waiting: int = Field(default=1024, ge=1, le=100_000, description="Most requests that wait; one more is refused with 503.")
-    step_token_budget: int = Field(
-        default=512,
+    step_token_budget: int | None = Field(
+        default=None,
         ge=16,
         le=65536,
-        description="Most tokens in one step: decode rows first; prompts get what is left, or less where the targets ask for it.",
+        description="Most tokens in one step: decode rows first; prompts get what is left, or less where the targets ask for it. Unset: "
+        f"{STEP_TOKENS_ON_CPU} on CPUs, {STEP_TOKENS_ON_GPU} on GPUs.",
     )
     scheduling: Literal["adaptive", "arrival"] = Field(
         default="adaptive",
@@ -31,7 +34,7 @@ class EngineSettings(Section):
         default=0.1, gt=0, le=60, description="Target for requests of class high: longest time between two tokens of a stream."
     )
     normal_first_token_seconds: float = Field(
-        default=5.0, gt=0, le=3600, description="Target for requests of class normal: longest time to the first token."
+        default=2.0, gt=0, le=3600, description="Target for requests of class normal: longest time to the first token."
     )
     normal_gap_seconds: float = Field(
         default=0.2, gt=0, le=60, description="Target for requests of class normal: longest time between two tokens of a stream."

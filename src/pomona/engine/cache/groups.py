@@ -8,6 +8,7 @@ import mlx.core as mx
 from pomona.core.errors import ConfigurationError
 from pomona.core.settings import EngineSettings
 from pomona.engine.cache.layers import PagedLayer
+from pomona.engine.cache.memory import step_tokens
 from pomona.engine.cache.pages import PageAllocator
 
 LEAST_PAGES = 4
@@ -105,7 +106,7 @@ def _divide(bytes_of: Mapping[Sight, int], settings: EngineSettings, budget_byte
 
 def _row_pages(sight: Sight, settings: EngineSettings) -> int:
     """Most pages that a row holds at a time: sinks, window, the chunk that is computed, and a started page at both ends."""
-    return sight.sink_blocks(settings.page_tokens) + -(-((sight.window or 0) + settings.step_token_budget) // settings.page_tokens) + 2
+    return sight.sink_blocks(settings.page_tokens) + -(-((sight.window or 0) + step_tokens(settings)) // settings.page_tokens) + 2
 
 
 def _page_bytes(layers: Sequence[PagedLayer]) -> int:

@@ -13,7 +13,7 @@ import mlx.nn as nn
 from pomona.engine.attention.paged import Pools
 from pomona.engine.attention.views import DecodeView
 from pomona.engine.cache.model_cache import ModelCache
-from pomona.engine.passes.lines import Lines
+from pomona.engine.passes.lines import Lines, has_plain_weights
 from pomona.engine.sequence import Sequence
 
 Traced = tuple[mx.array, mx.array, list[mx.array], list[mx.array]]
@@ -27,7 +27,7 @@ class CompiledDecode:
         self._model = model
         self._cache = cache
         self._layers = [layer for group in cache.groups for layer in group.layers]
-        self.lines = Lines(cache)
+        self.lines = Lines(cache, plain=has_plain_weights(model))
         self._replays: dict[tuple[int, ...], Any] = {}
         """By the widths of the tables, which one array holds."""
 

@@ -13,6 +13,10 @@ STEP_SECONDS = 1.0
 """Prompts may take no longer of one step: whoever watches the engine waits for a step to end, and so does whoever wants to cancel."""
 CALM = 1.9
 """Where no prompt is in a hurry, a step with prompts takes so many times one without: the gap's 99th percentile is to stay below twice."""
+CROWD = 4.0
+"""Where many wait for few, a step gives so many times the decode pass to prompts for each prompt beyond the first, by streams: all that is
+read must be read anyway, and whoever waits loses more than streams that slow down within their gap.
+"""
 EARLY = 0.8
 """Of the time to a first token in which a prompt is to be read, as far as can be foreseen."""
 HALVINGS = 6
@@ -47,7 +51,7 @@ class Pacer:
             return Pace(seconds=STEP_SECONDS)
         alone = self.decode_seconds(decoding)
         most = min(max(self._targets.gap(decoding), DEGRADED * alone) - alone, STEP_SECONDS)
-        least = min((CALM - 1) * alone, most)
+        least = min(max(CALM - 1, CROWD * (self._first(prompts) - 1) / len(decoding)) * alone, most)
         if _best(prompts) < _best(decoding):
             least = most
         waiting = self._due(prompts)
@@ -77,6 +81,11 @@ class Pacer:
         lone = self._costs.decode_seconds(1, context / len(rows))
         allowed = max(self._targets.gap(rows), DEGRADED * lone)
         return self._costs.decode_seconds(len(rows), context) <= share * allowed
+
+    @staticmethod
+    def _first(prompts: Iterable[Sequence]) -> int:
+        """Those that wait for their first token."""
+        return sum(not row.outputs for row in prompts)
 
     def _due(self, prompts: Iterable[Sequence]) -> list["_Due"]:
         """First tokens to come, in the order in which they are due."""

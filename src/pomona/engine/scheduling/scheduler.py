@@ -14,6 +14,7 @@ from typing import Any
 
 from pomona.core.settings import EngineSettings
 from pomona.core.tracing.times import Stage
+from pomona.engine.cache.memory import step_tokens
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.scheduling.costs import PassCosts
 from pomona.engine.scheduling.meter import Meter
@@ -53,7 +54,7 @@ class Scheduler:
         self._cache = cache
         self._clock = clock
         self._adaptive = settings.scheduling == "adaptive"
-        self._token_budget = settings.step_token_budget
+        self._token_budget = step_tokens(settings)
         self.costs = PassCosts()
         self.meter = Meter(self.costs, clock)
         self._targets = Targets(settings)
@@ -67,7 +68,7 @@ class Scheduler:
         self._holding = False
         self._held_back = 0
         self._chunk_tokens = 0
-        most = min(settings.max_rows, settings.step_token_budget)
+        most = min(settings.max_rows, self._token_budget)
         self._places = Places(cache, WaitingRows(fair=self._adaptive), most=most, clock=clock)
         self._reading = Reading(cache, self.costs, self._places, self._shares, fair=self._adaptive)
 

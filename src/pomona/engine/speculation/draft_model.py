@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pomona.core.errors import ConfigurationError
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
-from pomona.engine.cache.memory import kv_budget
+from pomona.engine.cache.memory import kv_budget, step_tokens
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.passes.runner import Runner
 from pomona.engine.passes.work import Pass
@@ -33,7 +33,7 @@ class DraftModel:
         self._vocabulary = vocabulary
         self._own_vocabulary = loaded.vocabulary
         self._context = loaded.max_context
-        self._tokens_at_once = settings.step_token_budget
+        self._tokens_at_once = step_tokens(settings)
         self._most = settings.speculation_tokens
         self._cache = ModelCache(loaded.module, settings, budget_bytes)
         if not self._cache.rolls_back:

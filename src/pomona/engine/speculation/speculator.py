@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 
 from pomona.core.settings import EngineSettings
+from pomona.engine.cache.memory import step_tokens
 from pomona.engine.sequence import Sequence
 from pomona.engine.speculation.costs import Costs, choose
 from pomona.engine.speculation.draft_model import DraftModel
@@ -37,7 +38,7 @@ class Speculator:
     ) -> None:
         self.mode = settings.speculation
         self._most = settings.speculation_tokens
-        self._line_budget = settings.step_token_budget
+        self._line_budget = step_tokens(settings)
         self.draft = draft if self.mode in {"auto", "draft"} else None
         self._costs = costs or Costs()
         self._clock = clock

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from pomona.core.settings import EngineSettings
+from pomona.core.settings import STEP_TOKENS_ON_CPU, STEP_TOKENS_ON_GPU, EngineSettings
 from pomona.core.status import MemoryPlan
 from pomona.models.tasks import is_encoder
 from pomona.models.validation import FolderFacts
@@ -116,7 +116,8 @@ def _kv_bounds(facts: FolderFacts, settings: EngineSettings, element_bytes: int,
 
 def _activation_bytes(facts: FolderFacts, settings: EngineSettings, element_bytes: int) -> int:
     """One step at its widest: one layer for all its tokens, and logits of all rows in float32, some copies."""
-    layer = _layer_bytes(facts, max(settings.step_token_budget, settings.max_rows), element_bytes)
+    tokens = settings.step_token_budget or (STEP_TOKENS_ON_CPU if element_bytes == 4 else STEP_TOKENS_ON_GPU)
+    layer = _layer_bytes(facts, max(tokens, settings.max_rows), element_bytes)
     return layer + settings.max_rows * (facts.vocabulary or 32768) * 4 * 3
 
 
