@@ -84,7 +84,12 @@ class ResidentPool:
         Raises ModelNotFound, why the model cannot be loaded, and Overloaded where pinned models leave no room or the wait was too long.
         """
         slot = self.slot(name)
-        stay = await self._enter(slot, self._settings.load_wait_seconds)
+        slot.requests += 1
+        try:
+            stay = await self._enter(slot, self._settings.load_wait_seconds)
+        finally:
+            slot.requests -= 1
+            self._break_off_unwanted(slot)
         try:
             yield _resident(stay)
         finally:
@@ -99,13 +104,16 @@ class ResidentPool:
         return slot
 
     async def unload(self, name: str, *, force: bool = False) -> UnloadReport:
-        """Unload `name` once its answers have ended, or at once. Raises Conflict where it is not loaded."""
+        """Unload `name` once its answers have ended, those too that wait for it to be loaded; with `force`, or where nobody waits, at once.
+
+        Raises Conflict where it is not loaded.
+        """
         slot = self.slot(name)
         stay = slot.stay
         if stay is None:
             raise Conflict(f"The model {slot.name!r} is not loaded.")
         began, freed = self._means.clock(), _bytes(slot, stay)
-        if stay.resident is None:
+        if stay.resident is None and (force or not slot.requests):
             refuse(slot, Cancelled(f"The model {slot.name!r} was unloaded while it was loaded. Send the request again."))
         self._dismiss(slot, stay, "asked", force=force)
         await stay.gone.wait()
@@ -267,6 +275,8 @@ class ResidentPool:
             self._means.weigh(slot)
             self._means.publish(ModelLoaded(model=slot.name, seconds=slot.load_seconds, at=self._means.now()))
             self._serve_waiters(slot, stay)
+            if stay.leaving is not None and not stay.leases:
+                stay.end.set()
             self.wake()
             self.loaded()
             await stay.end.wait()
@@ -281,9 +291,16 @@ class ResidentPool:
     def _dismiss(self, slot: Slot, stay: Stay, why: Leaving, *, force: bool = False) -> None:
         """No new leases; gone when the last has ended, or with `force` at once. A load is broken off."""
         stay.leaving = stay.leaving or why
-        if stay.resident is None or force or not stay.leases:
+        wanted = stay.leases if stay.resident is not None else slot.requests
+        if force or not wanted:
             stay.end.set()  # never by cancelling: a second time that would break off the end of the process, too
         self.wake()
+
+    def _break_off_unwanted(self, slot: Slot) -> None:
+        """A load that went on only for requests that waited, when the last of them has gone."""
+        stay = slot.stay
+        if stay is not None and stay.resident is None and stay.leaving is not None and not slot.requests:
+            stay.end.set()
 
     def _reprieve(self) -> None:
         """Whoever was to make room, and has not gone, stays if nobody needs the room any more."""

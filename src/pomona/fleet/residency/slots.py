@@ -61,6 +61,8 @@ class Slot:
     required: bool = False
     """Pomona is not ready before this one is."""
     waiters: deque[asyncio.Future[Stay]] = field(default_factory=deque[asyncio.Future[Stay]])
+    requests: int = 0
+    """Of those who wait, they want an answer, not only the model."""
     stay: Stay | None = None
     plan: MemoryPlan | None = None
     """The last one."""

@@ -245,18 +245,50 @@ async def test_unloading_by_force_does_not_wait() -> None:
         await use(street, pool, "a")
 
 
-async def test_unloading_breaks_off_a_load() -> None:
+@pytest.mark.parametrize("force", [False, True])
+async def test_unloading_breaks_off_a_load_that_no_request_waits_for(force: bool) -> None:
+    street = Street({"a": 4}, prompt=False)
+    async with street.pool() as pool:
+        loading = asyncio.ensure_future(use(street, pool, "a") if force else pool.load("a"))
+        await settle()
+        unloading = asyncio.ensure_future(pool.unload("a", force=force))
+        with pytest.raises(Cancelled, match="unloaded while it was loaded"):
+            await loading
+        await settle()
+        street.departures["a"].set_result(None)
+        await unloading
+        assert (street.alive, street.begun) == ({}, ["a"])
+
+
+async def test_requests_that_wait_for_a_load_are_answered_before_it_is_unloaded() -> None:
+    street = Street({"a": 4}, prompt=False)
+    async with street.pool() as pool:
+        asking = [asyncio.ensure_future(use(street, pool, "a")) for _ in range(2)]
+        await settle()
+        unloading = asyncio.ensure_future(pool.unload("a"))
+        await settle()
+        street.finish_load("a")
+        await asyncio.gather(*asking)
+        await settle()
+        assert not unloading.done()
+        street.departures["a"].set_result(None)
+        await unloading
+        assert (street.alive, street.begun) == ({}, ["a"])
+
+
+async def test_a_load_that_went_on_for_requests_is_broken_off_when_they_leave() -> None:
     street = Street({"a": 4}, prompt=False)
     async with street.pool() as pool:
         asking = asyncio.ensure_future(use(street, pool, "a"))
         await settle()
         unloading = asyncio.ensure_future(pool.unload("a"))
-        with pytest.raises(Cancelled, match="unloaded while it was loaded"):
-            await asking
+        await settle()
+        assert "a" not in street.departures
+        asking.cancel()
         await settle()
         street.departures["a"].set_result(None)
         await unloading
-        assert (street.alive, street.begun) == ({}, ["a"])
+        assert (street.alive, asking.cancelled()) == ({}, True)
 
 
 async def test_unloading_twice_does_not_break_off_the_end_of_the_process() -> None:
