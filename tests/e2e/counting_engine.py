@@ -4,6 +4,7 @@ A row's first token is the length of its prompt, each next one is one more. Prom
 and so do models of special names.
 """
 
+import ctypes
 import os
 import threading
 import time
@@ -15,7 +16,8 @@ from pomona.engine.process.host import Loaded, run
 from pomona.engine.protocol import Launch, Ready
 from pomona.engine.scheduling.outlook import Outlook
 
-CRASH, ABORT, HANG, REFUSE, LATE, PONDER = 9001, 9002, 9003, 9004, 9005, 9006
+CRASH, ABORT, HANG, REFUSE, LATE, PONDER, SPIN, NATIVE, STUCK = 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008, 9009
+"""HANG waits for ever, SPIN loops for ever, NATIVE calls what never returns and keeps the interpreter; STUCK waits in an announced step."""
 LATE_TOKENS = 20
 """That a prompt with `LATE` makes before the engine aborts."""
 VOCABULARY = 10_000
@@ -31,7 +33,7 @@ class CountingEngine:
 
     def __init__(self, *, hungry: bool = False) -> None:
         self.hungry = hungry
-        self.outlook = Outlook()
+        self.outlook = Outlook(compiling=False)
         self.rows: dict[str, Prompt] = {}
         self.made: dict[str, int] = {}
         self.paused: set[str] = set()
@@ -92,10 +94,9 @@ class CountingEngine:
         if LATE in prompt.token_ids and self.made[prompt.id] == LATE_TOKENS:
             os.abort()
         if PONDER in prompt.token_ids and self.made[prompt.id] == len(prompt.answered_ids):
-            self.outlook.tell(10 * PONDER_SECONDS)
-            time.sleep(PONDER_SECONDS)
-        if HANG in prompt.token_ids:
-            threading.Event().wait()
+            self.outlook.tell(10 * PONDER_SECONDS, True)
+            _compute(PONDER_SECONDS)
+        self._misbehave(prompt)
         token_id = (len(prompt.token_ids) + self.made[prompt.id]) % VOCABULARY
         self.made[prompt.id] += 1
         last = self.made[prompt.id] == prompt.max_tokens
@@ -104,6 +105,22 @@ class CountingEngine:
             self.pages_kept += 1
             self.files_kept += 1
         return TokenStep(token_ids=(token_id,), finish_reason="length" if last else None)
+
+    def _misbehave(self, prompt: Prompt) -> None:
+        if STUCK in prompt.token_ids:
+            self.outlook.tell(10 * PONDER_SECONDS, True)
+        if HANG in prompt.token_ids or STUCK in prompt.token_ids:
+            threading.Event().wait()
+        if NATIVE in prompt.token_ids:
+            ctypes.PyDLL(None).pause()
+        while SPIN in prompt.token_ids:
+            pass
+
+
+def _compute(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
 
 
 def load(launch: Launch) -> Loaded:

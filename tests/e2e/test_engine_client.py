@@ -80,7 +80,7 @@ async def test_an_id_can_be_used_again_at_once(client: EngineClient) -> None:
 async def test_an_idle_engine_proves_that_it_lives(client: EngineClient) -> None:
     first = client.proved_at
     await until(lambda: client.proved_at != first)
-    assert client.stats.steps == 1  # of the warm-up
+    assert client.stats.steps == 2  # of the warm-up
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

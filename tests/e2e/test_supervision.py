@@ -22,7 +22,7 @@ async def test_facts_and_counters_are_reported() -> None:
         report = engine.report()
         assert (report.model, report.state, report.restarts, report.facts, report.problem) == ("counting", "ready", 0, facts, None)
         assert report.seconds_since_step is not None
-        assert (report.counters.steps, report.counters.pages_total) == (1, 64)
+        assert (report.counters.steps, report.counters.pages_total) == (2, 64)
     assert engine_pids() == []
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from pomona.core.errors import EngineFailed, EngineSuspended, Quarantined
 from pomona.core.generation import Prompt, SamplingParams, TokenStep
+from pomona.core.settings import FleetSettings
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.survival.care import Care
 from pomona.fleet.survival.engine import SurvivingEngine
-from tests.e2e.counting_engine import ABORT, CRASH, HANG, LATE, LATE_TOKENS, PONDER
-from tests.e2e.engines import PATIENCE_SECONDS, QUICK, begin, engine_pids, prompt, read, spawn, supervised, surviving, until
+from tests.e2e.counting_engine import ABORT, CRASH, HANG, LATE, LATE_TOKENS, NATIVE, PONDER, SPIN, STUCK
+from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, engine_pids, prompt, read, spawn, supervised, surviving, until
 
 LONG = 400
 """Tokens: some tenths of a second."""
@@ -161,17 +162,42 @@ async def test_streams_can_be_left_to_die() -> None:
         assert await read(engine, prompt()) == [3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGSTOP, None])
-async def test_a_hung_engine_is_found_killed_and_replaced(stop: signal.Signals | None) -> None:
+@pytest.mark.parametrize("bad", [signal.SIGSTOP, HANG, SPIN, NATIVE, STUCK], ids=["stopped", "waits", "loops", "native", "announced"])
+async def test_a_hung_engine_is_found_killed_and_replaced(bad: signal.Signals | int) -> None:
     async with supervised(QUICK_TO_HANG) as engine, aclosing(engine.stream(prompt(max_tokens=LONG))) as stream:
         seen = list((await begin(stream)).token_ids)
-        if stop is not None:
-            await kill(engine, stop)
+        if isinstance(bad, signal.Signals):
+            await kill(engine, bad)
         else:
             with pytest.raises(Quarantined):
-                await read(engine, prompt("bad", HANG))
+                await read(engine, prompt("bad", bad))
         assert seen + await rest(stream) == list(range(3, 3 + LONG))
-        assert engine.report().restarts == (1 if stop else 2)
+        assert engine.report().restarts == (1 if bad == signal.SIGSTOP else 2)
+
+
+async def test_with_the_limits_of_the_settings_every_hang_is_found_within_ten_seconds() -> None:
+    async def find(bad: int | None) -> float:
+        settings = FleetSettings(max_resumes=0)
+        async with supervised(settings) as engine, aclosing(engine.stream(prompt("row", bad or 1, max_tokens=ENDLESS))) as stream:
+            await until(lambda: engine.report().state == "ready")
+            if bad is None:
+                await begin(stream)
+                await kill(engine, signal.SIGSTOP)
+            begun = asyncio.get_running_loop().time()
+            with pytest.raises(EngineFailed, match="hung"):
+                await rest(stream)
+            return asyncio.get_running_loop().time() - begun
+
+    seconds = await asyncio.gather(*(find(bad) for bad in (None, HANG, SPIN, NATIVE, STUCK)))
+    assert max(seconds) < 10
+
+
+async def test_an_engine_that_is_stopped_while_it_loads_is_replaced() -> None:
+    models = iter(["slow", "counting"])
+    async with surviving(lambda _: spawn(next(models), QUICK_TO_HANG), QUICK_TO_HANG) as engine:
+        await kill(engine, signal.SIGSTOP)
+        assert await read(engine, prompt()) == [3, 4, 5, 6, 7]
+        assert engine.report().restarts == 1
 
 
 async def test_a_long_step_that_was_announced_is_no_hang() -> None:

@@ -41,6 +41,7 @@ from pomona.engine.sequence import Sequence
 from pomona.engine.speculation.speculator import Speculator
 from pomona.engine.timeline.timeline import Timeline
 from pomona.engine.vision.vision import Vision, accept
+from pomona.models.device import keeps_cpu_busy
 
 Steps = list[tuple[str, TokenStep]]
 LONGEST_WAIT_SECONDS = 0.005
@@ -77,7 +78,8 @@ class Engine:
         self.speculate(Speculator(settings))
         self.timeline = Timeline()
         self._disk = NoDisk()
-        self.outlook = Outlook()
+        self.outlook = Outlook(compiling=self._runner.compiled is not None or mx.default_device() != mx.cpu, computing=keeps_cpu_busy())
+        self._adapters.before_loading = self.outlook.look_at_adapter
         self._rows: dict[str, Sequence] = {}
         self._only_scored: dict[Sequence, None] = {}
         self._resumed: dict[Sequence, None] = {}

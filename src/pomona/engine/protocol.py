@@ -250,9 +250,10 @@ class Heartbeat(msgspec.Struct, tag=True, frozen=True):
 
 class Busy(msgspec.Struct, tag=True, frozen=True):
     """Engine -> gateway: what begins now may take `seconds`, such as the first step of a shape whose kernels must be compiled. Until
-    then, or the next message, silence is no sign of a hang."""
+    then, or the next message, silence is no sign of a hang. `computing`: the CPU is busy all the time, or it hangs after all."""
 
     seconds: float
+    computing: bool = True
 
 
 class Fallen(msgspec.Struct, tag=True, frozen=True):

@@ -108,6 +108,14 @@ def use_device(choice: DeviceChoice) -> Device:
     return device
 
 
+def keeps_cpu_busy() -> bool:
+    """Whether no step leaves the CPU idle for seconds: it computes, or compiles for a GPU that is quick. Metal compiles in a process of the
+    system, and may compute for long."""
+    import mlx.core as mx
+
+    return mx.default_device() == mx.cpu or not mx.metal.is_available()
+
+
 def free_device_bytes() -> int:
     """Memory that the device in use has free now."""
     import mlx.core as mx

@@ -108,7 +108,7 @@ class FleetSettings(Section):
     """Engine processes and their supervision."""
 
     heartbeat_seconds: float = Field(default=1.0, gt=0, le=60, description="How often an idle engine proves that its device still works.")
-    hang_seconds: float = Field(default=10.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
+    hang_seconds: float = Field(default=8.0, gt=1, le=3600, description="An engine silent this long is killed and started again.")
     busy_seconds: float = Field(
         default=180.0,
         gt=1,

@@ -5,7 +5,7 @@ with several reads them side by side (`selection.py`). The least recently used o
 """
 
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ class AdapterBank:
     """Adapters of `model`. `batches`: rows may share a pass."""
 
     def __init__(self, model: nn.Module, limit_bytes: int, *, batches: bool) -> None:
+        self.before_loading: Callable[[], None] = lambda: None
         self._model = model
         self._limit = limit_bytes
         self._batches = batches
@@ -112,6 +113,7 @@ class AdapterBank:
         adapter = LoadedAdapter(facts=facts, layers={}, nbytes=planned_bytes(placed, sites, dtype))
         if not self._make_room(adapter):
             return None
+        self.before_loading()
         adapter.layers = load_layers(facts, placed, layers, sites, dtype)
         adapter.terms = terms_of([adapter])
         teach(self._model, placed)

@@ -121,11 +121,13 @@ def _load(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) ->
 
 
 def _warm_up(engine: SteppedEngine) -> None:
-    """One token from one token."""
+    """Two tokens from one: the first pass reads the weights, the second says what a token takes."""
     greedy = SamplingParams(temperature=0.0)
-    engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=greedy, max_tokens=1))
+    engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=greedy, max_tokens=2))
+    engine.step()
     while engine.has_work:
         engine.step()
+        engine.outlook.ran()
 
 
 def _die_with_the_gateway() -> None:

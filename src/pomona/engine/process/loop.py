@@ -30,8 +30,6 @@ from pomona.engine.protocol import (
 from pomona.engine.scheduling.outlook import Outlook
 
 COMMANDS_PER_STEP = 256
-ADAPTER_SECONDS = 60.0
-"""An adapter may have to be read from disk, and its kernels compiled."""
 QUIET_STEP_SECONDS = 0.1
 """Steps that made no token, as those of a long prefill, are reported this often."""
 
@@ -178,9 +176,9 @@ class Loop(ABC):
         self._sent_at = time.monotonic()
         self._changed = False
 
-    def _announce(self, seconds: float) -> None:
-        """What begins now may take so long."""
-        self._channel.send(Busy(seconds))
+    def _announce(self, seconds: float, computing: bool) -> None:
+        """What begins now may take so long, and keeps the CPU busy where it is `computing`."""
+        self._channel.send(Busy(seconds, computing))
 
     @abstractmethod
     def _handle(self, command: ToEngine) -> None:
@@ -221,8 +219,6 @@ class DeviceLoop(Loop):
                 pass
 
     def _add(self, command: Add) -> None:
-        if command.adapter is not None:
-            self._announce(ADAPTER_SECONDS)
         try:
             self._engine.add(command.prompt())
         except PomonaError as error:

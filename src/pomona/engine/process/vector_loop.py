@@ -9,6 +9,7 @@ from pomona.engine.process.loop import Loop
 from pomona.engine.protocol import Add, Cancel, Encode, Encoding, Refused, Shrink, ToEngine
 from pomona.engine.scheduling.outlook import MARGIN, QUIET_SECONDS
 from pomona.engine.vectors.engine import VectorEngine
+from pomona.models.device import keeps_cpu_busy
 
 FIRST_PASS_SECONDS = 180.0
 """Nothing is known yet but what one token took; a full pass of a large model takes minutes on a CPU."""
@@ -50,7 +51,7 @@ class VectorLoop(Loop):
     def _step(self) -> None:
         expected = FIRST_PASS_SECONDS if self._longest_seconds is None else MARGIN * self._longest_seconds
         if expected > QUIET_SECONDS:
-            self._announce(expected)
+            self._announce(expected, keeps_cpu_busy())
         began = time.monotonic()
         finished = self._engine.step()
         self._longest_seconds = max(self._longest_seconds or 0.0, time.monotonic() - began)

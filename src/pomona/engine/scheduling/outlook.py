@@ -9,33 +9,47 @@ if TYPE_CHECKING:  # the gateway imports this module, and must not import mlx
     from pomona.engine.sequence import Sequence
 
 QUIET_SECONDS = 2.0
-"""Steps that are expected to be shorter are begun without a word: a fifth of the silence that `fleet.hang_seconds` allows."""
+"""Steps that are expected to be shorter are begun without a word: a quarter of the silence that `fleet.hang_seconds` allows."""
 FIRST_SECONDS = 60.0
-"""For the first step of a kind: on CUDA tens of kernels may have to be compiled, of 0.2 to 2 s each."""
+"""For the first step of a kind where kernels are compiled: on CUDA there may be tens, of 0.2 to 2 s each."""
 PICTURE_SECONDS = 120.0
 """For the vision part of a model on a CPU."""
 MARGIN = 4.0
 """Times the longest step of a kind so far: the machine may have something else to do."""
+ADAPTER_SECONDS = 60.0
+"""For an adapter that is read from a disk, which may be slow and far away."""
 
 Kind = tuple[object, ...]
 
 
+Tell = Callable[[float, bool], None]
+"""Seconds that what begins now may take, and whether the CPU has something to do all the time."""
+
+
 class Outlook:
-    """One engine's. `tell` is called with seconds right before a step that may take so long; `ran` is to be called after each step.
+    """One engine's. `tell` is called right before a step that may take long; `ran` is to be called after each step.
 
     Steps are of one kind where they decode about as many rows and compute about as many tokens of prompts, by powers of two. What a kind
-    took says what it will take; before that, each token as much as the slowest one so far, and `FIRST_SECONDS` for compiling.
+    took says what it will take; before that, each token as much as the slowest one so far, and `FIRST_SECONDS` where it is `compiling`.
+    `computing`: no step leaves the CPU idle.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.tell: Callable[[float], None] = lambda _: None
+    def __init__(self, *, compiling: bool, computing: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tell: Tell = lambda seconds, computing: None
+        self._first_seconds = FIRST_SECONDS if compiling else 0.0
+        self._computing = computing
         self._clock = clock
         self._began = clock()
         self._kind: Kind = ()
+        self._first = True
         self._tokens = 1
         self._seconds_per_token = 0.0
         self._longest: dict[Kind, float] = {}
         self._asked: set[Kind] = set()
+
+    def look_at_adapter(self) -> None:
+        """One is about to be read."""
+        self.tell(ADAPTER_SECONDS, False)
 
     def look(self, plan: "Plan") -> None:
         """A step begins to compute what was planned."""
@@ -49,18 +63,22 @@ class Outlook:
         if any(row.pictures for row, _ in plan.prefill):
             expected = max(expected, PICTURE_SECONDS)
         if expected > QUIET_SECONDS:
-            self.tell(expected)
+            self.tell(expected, self._computing)
 
     def ran(self) -> None:
         """The step is over."""
         seconds = self._clock() - self._began
         self._longest[self._kind] = max(seconds, self._longest.get(self._kind, 0.0))
-        self._seconds_per_token = max(self._seconds_per_token, seconds / self._tokens)
+        if not (self._first and self._first_seconds):  # what was compiled is no price of tokens
+            self._seconds_per_token = max(self._seconds_per_token, seconds / self._tokens)
 
     def _expected(self, kind: Kind, *, new: bool) -> float:
         known = self._longest.get(kind)
-        if known is None or new:
-            return FIRST_SECONDS + self._tokens * self._seconds_per_token
+        self._first = known is None or new
+        if known is None:
+            return self._first_seconds + self._tokens * self._seconds_per_token
+        if new:
+            return self._first_seconds + MARGIN * known
         return MARGIN * known
 
     def _asks_for_something_new(self, rows: "list[Sequence]") -> bool:

@@ -34,12 +34,13 @@ from pomona.engine.protocol import (
     ToGateway,
 )
 from pomona.fleet.process.child import Child, describe_exit
-from pomona.fleet.process.death import Death, count_oom_kills, is_stopped, judge_exit
+from pomona.fleet.process.death import Death, count_oom_kills, judge_exit
 from pomona.fleet.process.endpoint import Endpoint
 from pomona.fleet.process.link import Link
 from pomona.fleet.process.mailbox import Mailbox
 from pomona.fleet.process.naming import RowNames
 from pomona.fleet.process.starting import Start
+from pomona.fleet.process.vigil import Hang, Vigil, Vitals, read_vitals, runs_a_compiler
 
 LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""
@@ -66,7 +67,7 @@ class EngineClient:
         self.stats = EngineCounters()
         self.proved_at: float | None = None
         """When the device last worked, by `time.monotonic`."""
-        self._heard_at = self._patient_until = time.monotonic()
+        self._vigil = Vigil(settings, self._vitals, lambda: self.replaceable and runs_a_compiler(self.pid))
         self._oom_kills = count_oom_kills()
         self.death = Death()
         """What it died of, once it has."""
@@ -81,7 +82,7 @@ class EngineClient:
         except OSError as error:
             self._let_go()
             raise EngineFailed(f"The engine process of {self._model!r} cannot be started: {error}.") from None
-        self._watches = [asyncio.ensure_future(self._watch_exit())]
+        self._watches = [asyncio.ensure_future(self._watch_exit()), asyncio.ensure_future(self._watch_silence())]
 
     @property
     def pid(self) -> int:
@@ -96,7 +97,6 @@ class EngineClient:
             raise EngineFailed(f"Loading {self._model!r} took longer than {limit:g} seconds. Raise fleet.load_seconds if it needs more.")
         if not self._loaded.done():
             raise self.ended.result()
-        self._watches.append(asyncio.ensure_future(self._watch_silence()))
         return self._loaded.result()
 
     @property
@@ -112,7 +112,7 @@ class EngineClient:
     @property
     def patient_seconds(self) -> float:
         """Its silence is no hang for so long from now: it has said that its present step takes long."""
-        return max(0.0, self._patient_until - time.monotonic())
+        return self._vigil.patient_seconds
 
     async def stream(self, prompt: Prompt, moved: Moved = lambda _: None) -> AsyncGenerator[TokenStep]:
         """Continue `prompt`; tokens that came while nobody read arrive together. Closing the stream cancels the row.
@@ -191,9 +191,8 @@ class EngineClient:
                 self._settle(request_id, message)
             case Refused(id=request_id, code=code, message=text):
                 self._refuse(request_id, error_of(code, text))
-            case Busy(seconds=seconds):
-                self._heard_at = time.monotonic()
-                self._patient_until = self._heard_at + min(seconds, self._settings.busy_seconds)
+            case Busy(seconds=seconds, computing=computing):
+                self._vigil.expect(seconds, computing=computing)
             case _:
                 self._note_life(message)
 
@@ -204,6 +203,7 @@ class EngineClient:
                 self._endpoint.remove()
             case Ready(stats=stats):
                 self._note_proof(stats)
+                self._vigil.loading = False
                 self._loaded.set_result(message)
             case LoadFailed(code=code, message=text):
                 self._end(error_of(code, text))
@@ -230,7 +230,8 @@ class EngineClient:
 
     def _note_proof(self, stats: EngineCounters) -> None:
         self.stats = stats
-        self.proved_at = self._heard_at = self._patient_until = time.monotonic()
+        self.proved_at = time.monotonic()
+        self._vigil.hear()
 
     def _end(self, error: PomonaError) -> None:
         """From now on every stream fails with `error`, but for those that failed or finished before."""
@@ -257,28 +258,23 @@ class EngineClient:
         self._end(EngineFailed(f"The engine process of {self._model!r} {describe_exit(code)} {doing}"))
 
     async def _watch_silence(self) -> None:
-        """A process that says nothing at all hangs, unless it was this process that slept."""
-        limit = self._settings.hang_seconds
-        interval = min(1.0, limit / 4)
+        """End a process that hangs. Silence while this process slept is none."""
+        interval = self._vigil.interval
         while not self.ended.done():
             went_to_sleep = time.monotonic()
             await asyncio.sleep(interval)
             overslept = time.monotonic() - went_to_sleep - interval
             if overslept > interval:
-                self._heard_at += overslept
-                self._patient_until += overslept
-            if time.monotonic() - self._heard_at > limit and self._hangs():
-                self._end(EngineFailed(self._describe_hang(limit)))
+                self._vigil.oversleep(overslept)
+            hang = self._vigil.look()
+            if hang is not None and not self.ended.done():
+                self.death = Death(by_hand=hang.by_hand)
+                self._end(EngineFailed(self._describe_hang(hang)))
                 self._child.kill()
 
-    def _hangs(self) -> bool:
-        """It has been silent for too long: unless it said that it would be, and has not been stopped."""
-        stopped = self.replaceable and is_stopped(self.pid)
-        if stopped or not self.patient_seconds:
-            self.death = Death(by_hand=stopped)
-            return True
-        return False
+    def _vitals(self) -> Vitals | None:
+        return read_vitals(self.pid) if self.replaceable else None
 
-    def _describe_hang(self, limit: float) -> str:
+    def _describe_hang(self, hang: Hang) -> str:
         then = "Send the request again." if self.replaceable else "It runs inside this program, which must be started again."
-        return f"The engine process of {self._model!r} hung: silent for {limit:g} seconds. {then}"
+        return f"The engine process of {self._model!r} hung: {hang.reason}. {then}"

@@ -5,8 +5,6 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 _SHORT_OF_MEMORY = re.compile(r"out ?of ?memory|unable to allocate|cannot allocate|bad_alloc|cudaErrorMemoryAllocation", re.IGNORECASE)
 
@@ -37,14 +35,6 @@ def count_oom_kills() -> int | None:
     """Processes that the system has killed for want of memory since it started; None where it does not say."""
     counts = [count for path in _COUNTERS if (count := _read_count(path)) is not None]
     return sum(counts) if counts else None
-
-
-def is_stopped(pid: int) -> bool:
-    """A process that was told to stand still, as by SIGSTOP or a debugger: not its own doing."""
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.Error:
-        return False
 
 
 def _read_count(path: Path) -> int | None:
