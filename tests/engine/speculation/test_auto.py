@@ -64,7 +64,7 @@ def test_nothing_is_guessed_where_lines_cost_as_much_as_rows() -> None:
 
 def test_rows_that_do_not_repeat_are_left_alone_after_a_while() -> None:
     """A model of random weights hardly ever says what followed the last time: after some tries nobody guesses for it."""
-    engine = auto(costs_of(FLAT, waiting=0.003))
+    engine = auto(costs_of(FLAT, waiting=0.003), scheduling="arrival")  # who runs with whom, and so what pays, would go by the clock
     early = drive(engine, {0: [repetitive(str(text), text, 60, max_tokens=60, temperature=1.0, seed=text) for text in range(4)]})
     late = drive(engine, {0: [repetitive(str(text), text, 60, max_tokens=60, temperature=1.0, seed=text) for text in range(4, 8)]})
     drafted = [sum(result.drafted_tokens for result in results.values()) for results in (early, late)]
