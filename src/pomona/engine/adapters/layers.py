@@ -5,7 +5,7 @@ they are, so the model's definition, which may look at `layer.weight`, notices n
 just what it did. What the rows of the pass have is in the model's `Desk`: models that two engines share have one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
 
@@ -66,6 +66,11 @@ class _Taught:
     taught_name: str
     taught_desk: Desk
 
+    def taught_add(self, y: mx.array, more: Callable[[Choice, Term], mx.array]) -> mx.array:
+        """`y`, which the layer makes by itself, and what it has to add in this pass."""
+        found = self.taught_desk.term(self.taught_name)
+        return y if found is None else y + more(*found).astype(y.dtype)
+
 
 @cache
 def _taught(kind: type[nn.Module]) -> type[nn.Module]:
@@ -99,32 +104,24 @@ class _Linear(_Taught):
 class _Embedding(_Taught):
     def __call__(self, x: mx.array) -> mx.array:
         y = cast("mx.array", cast("Any", super()).__call__(x))
-        found = self.taught_desk.term(self.taught_name)
-        if found is None:
-            return y
-        choice, term = found
-        return y + (choice.masked(term.owners, term.down[x]) @ term.up).astype(y.dtype)
+        return self.taught_add(y, lambda choice, term: choice.masked(term.owners, term.down[x]) @ term.up)
 
     def as_linear(self, x: mx.array) -> mx.array:
         y = cast("mx.array", cast("Any", super()).as_linear(x))
-        found = self.taught_desk.term(self.taught_name)
-        if found is None:
-            return y
-        choice, term = found
-        return y + (choice.masked(term.tied_owners, x @ term.up.T) @ term.down.T).astype(y.dtype)
+        return self.taught_add(y, lambda choice, term: choice.masked(term.tied_owners, x @ term.up.T) @ term.down.T)
 
 
 class _SwitchLinear(_Taught):
     def __call__(self, x: mx.array, indices: mx.array, sorted_indices: bool = False) -> mx.array:
         y = cast("mx.array", cast("Any", super()).__call__(x, indices, sorted_indices=sorted_indices))
-        found = self.taught_desk.term(self.taught_name)
-        if found is None:
-            return y
-        choice, term = found
-        wide = x.astype(term.down.dtype)
-        inner = mx.gather_mm(wide, term.down, rhs_indices=indices, sorted_indices=sorted_indices)
-        inner = choice.masked(term.owners, inner, by_entry=sorted_indices)
-        return y + mx.gather_mm(inner, term.up, rhs_indices=indices, sorted_indices=sorted_indices).astype(y.dtype)
+
+        def more(choice: Choice, term: Term) -> mx.array:
+            wide = x.astype(term.down.dtype)
+            inner = mx.gather_mm(wide, term.down, rhs_indices=indices, sorted_indices=sorted_indices)
+            inner = choice.masked(term.owners, inner, by_entry=sorted_indices)
+            return mx.gather_mm(inner, term.up, rhs_indices=indices, sorted_indices=sorted_indices)
+
+        return self.taught_add(y, more)
 
 
 class _Experts(_Taught):
