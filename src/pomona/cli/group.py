@@ -49,6 +49,8 @@ BUILT_IN: Mapping[str, Listing] = {
     "alias": Listing(MODELS, "Give a model a name of your own."),
     "drafts": Listing(MODELS, "Say whether one model can guess ahead for another."),
     "remove": Listing(MODELS, "Delete the files of a model."),
+    "cache:show": Listing(MODELS, "Show what is kept on disk of the beginnings of prompts."),
+    "cache:clear": Listing(MODELS, "Delete that, of one model or of all."),
     "ps": Listing(MEMORY, "Show the models in memory."),
     "load": Listing(MEMORY, "Load a model."),
     "unload": Listing(MEMORY, "Unload a model, or all."),

@@ -148,6 +148,7 @@ class Engine:
     def keep_on_disk(self, place: DiskPlace, prices: Prices | None = None) -> None:
         """Keep beginnings of prompts at `place`, and look for them there."""
         self._disk = open_tier(self._cache, place, self._runner.finish, prices)
+        self._scheduler.recall = self._disk.recall
 
     def shrink(self, *, disk: bool = False) -> None:
         """Give back what no row needs now: pages and states that are kept for later prompts, also on `disk`, and freed buffers."""

@@ -34,6 +34,8 @@ class Sequence:
     """There is no room for its adapter yet: nothing of it is computed."""
     awaits_pages: bool = False
     """Pages of its beginning are being read from disk: nothing of it is computed."""
+    lost_pages: bool = False
+    """It ran and was put back. What memory has let go of since may be on disk."""
     computed: int = 0
     pending: int = 0
     cached_tokens: int = 0

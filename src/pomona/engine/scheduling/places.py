@@ -46,10 +46,7 @@ class Places:
         parked = row.turn.parked
         if not parked:
             self._cache.adopt(row, blocks)
-        reserve = len(self.running)  # one page for each running row, or it would be put back at once
-        if self._cache.available - self._cache.missing(row, len(row.tokens)) < reserve or not self._cache.reserve(
-            row, len(row.tokens), windows=False
-        ):
+        if not (self._leaves_pages(row) and self._cache.reserve(row, len(row.tokens), windows=False)):
             if not parked:
                 self._cache.release(row)
             return False
@@ -63,6 +60,10 @@ class Places:
         insort(self.running, row, key=_order)
         self.waiting.note_start(row)
         return True
+
+    def fits(self, row: Sequence) -> bool:
+        """A waiting row without pages could have all that it needs without anybody losing any."""
+        return self._cache.available - -(-len(row.tokens) // self._cache.page_tokens) >= len(self.running)
 
     def make_room(self, row: Sequence, tokens: int) -> bool:
         """Pages for `tokens` tokens of `row`, putting back rows behind it if it must; False if `row` was put back itself."""
@@ -128,17 +129,24 @@ class Places:
             self.parked -= row.turn.parked
         self._cache.release(row)
 
+    def _leaves_pages(self, row: Sequence) -> bool:
+        """One page for each running row, or it would be put back at once."""
+        return self._cache.available - self._cache.missing(row, len(row.tokens)) >= len(self.running)
+
     def _put_back(self, row: Sequence) -> None:
         log.debug("row_put_back", row=row.id, priority=row.prompt.priority, running=len(self.running))
         self.running.remove(row)
-        self._cache.release(row)
+        self._lose_pages(row)
         self.waiting.add(row)
-        self.preemptions += 1
 
     def _release_parked(self, row: Sequence) -> None:
         row.turn.parked = False
         self.parked -= 1
+        self._lose_pages(row)
+
+    def _lose_pages(self, row: Sequence) -> None:
         self._cache.release(row)
+        row.lost_pages = True
         self.preemptions += 1
 
 

@@ -65,6 +65,8 @@ class Scheduler:
         self._expected: Counter[str] = Counter()
         self.blocked: Stage = "turn"
         """What waiting rows wait for as a rule: rows, pages, or their turn."""
+        self.recall: Callable[[Sequence], None] = lambda row: None
+        """Is told of a row that comes back without its pages: it may let it wait for them."""
         self._holding = False
         self._held_back = 0
         self._chunk_tokens = 0
@@ -206,7 +208,7 @@ class Scheduler:
                 return
             blocks = 0 if row.turn.parked else self._cache.match(row)
             row.shares = self._reading.waits_for(row, blocks, in_progress)
-            if row.shares or self._rests(row):
+            if row.shares or self._rests(row) or self._recalls(row):
                 passed.add(row)
                 continue
             if not self._start(row, blocks):
@@ -216,6 +218,14 @@ class Scheduler:
             left -= max(1, row.prefill_left)
             starts_left -= 1
             in_progress |= self._reading.promises(row)
+
+    def _recalls(self, row: Sequence) -> bool:
+        """Whether it waits for pages that it had; only where it could start else, or others would have to make room for them."""
+        if not row.lost_pages or not self._places.fits(row):
+            return False
+        row.lost_pages = False
+        self.recall(row)
+        return row.awaits_pages
 
     def _start(self, row: Sequence, blocks: int) -> bool:
         """Let it run, whoever gives up pages for it; False where nobody does."""

@@ -28,6 +28,9 @@ class NoDisk:
     def expect(self, row: Sequence) -> None:
         """A new row."""
 
+    def recall(self, row: Sequence) -> None:
+        """A row that comes back, and has lost its pages."""
+
     def forget(self, row: Sequence) -> None:
         """The row ends."""
 

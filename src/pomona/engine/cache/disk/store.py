@@ -12,25 +12,26 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from pomona.core.files.private import locked, write_private
+from pomona.engine.cache.disk.folders import (
+    ENGINES,
+    HALF,
+    LEAST_ON_DISK,
+    MANIFEST,
+    SUFFIX,
+    KeptFile,
+    bound_bytes,
+    kept_files,
+    version_folders,
+)
 from pomona.engine.cache.disk.form import FileForm
 
-ENGINES = "engines"
-MANIFEST = "manifest.json"
-SUFFIX = ".safetensors"
-HALF = ".half-"
-"""Files being written begin so; their process id follows."""
-LEAST_ON_DISK = 4096
-"""Bytes that the smallest file takes."""
 KEPT_SHARE = 0.9
 """Of the bound: deleting down to this makes room for a while."""
-DISK_SHARE = 0.25
-"""Of what is free, with our own files counted as free."""
 
 
 class DiskStore:
@@ -48,11 +49,7 @@ class DiskStore:
     def open(self) -> dict[str, int]:
         """Make the folder, sweep away what crashes left, and say what is there: name -> bytes. Raises OSError."""
         self._make_folder()
-        found: dict[str, int] = {}
-        for entry in _entries(self._folder):
-            facts = _facts(entry)
-            if facts is not None and entry.name.endswith(SUFFIX):
-                found[entry.name.removesuffix(SUFFIX)] = facts.size
+        found = {file.path.name.removesuffix(SUFFIX): file.size for file in kept_files(self._folder)}
         for name in self.make_room():
             found.pop(name, None)
         return found
@@ -87,13 +84,17 @@ class DiskStore:
                 size = form.write(descriptor, name, parts)
             finally:
                 os.close(descriptor)
-            half.replace(self._path(name))
+            self.move(half, self._path(name))
         except BaseException:
             with contextlib.suppress(OSError):
                 half.unlink()
             raise
         self._everything += max(size, LEAST_ON_DISK)
         return max(size, LEAST_ON_DISK)
+
+    def move(self, half: Path, path: Path) -> None:
+        """The step in which a file appears under its name, or replaces its equal. Raises OSError."""
+        half.replace(path)
 
     def touch(self, names: Iterable[str]) -> None:
         """These were used now."""
@@ -129,8 +130,7 @@ class DiskStore:
     def make_again(self) -> bool:
         """Whether the folder had been deleted by somebody; it is there again. Raises OSError."""
         missing = not self._folder.is_dir()
-        if missing:
-            self._make_folder()
+        self._make_folder()
         return missing
 
     def _make_folder(self) -> None:
@@ -141,37 +141,18 @@ class DiskStore:
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
 
-    def _files(self) -> Iterator["_File"]:
+    def _files(self) -> Iterator[KeptFile]:
         """Those of all versions. What crashes left is deleted on the way."""
-        for entry in [entry for folder in _entries(self._root) if folder.is_dir() for entry in _entries(Path(folder.path))]:
-            if entry.name.startswith(HALF) and not _is_alive(entry.name):
-                Path(entry.path).unlink(missing_ok=True)
-            facts = _facts(entry)
-            if facts is not None and entry.name.endswith(SUFFIX):
-                yield facts
+        for folder in version_folders(self._root):
+            yield from kept_files(folder, _sweep)
 
     def _bound(self) -> float:
-        return min(self._limit, DISK_SHARE * (shutil.disk_usage(self._root).free + self._everything))
+        return bound_bytes(self._root.parent, self._limit, self._everything)
 
 
-class _File(NamedTuple):
-    used_at: float
-    size: int
-    path: Path
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
-
-
-def _facts(entry: os.DirEntry[str]) -> _File | None:
-    """None if somebody has just deleted it."""
-    try:
-        stat = entry.stat()
-    except FileNotFoundError:
-        return None
-    return _File(stat.st_mtime, max(stat.st_size, LEAST_ON_DISK), Path(entry.path))
+def _sweep(half: Path) -> None:
+    if not _is_alive(half.name):
+        half.unlink(missing_ok=True)
 
 
 def _is_alive(half: str) -> bool:

@@ -165,10 +165,9 @@ class Writer:
         name = file_name(key)
         try:
             size = self._store.write(name, form, parts)
-        except FileNotFoundError:
-            if not self._store.make_again():
-                raise
-            self._counts.kept.clear()
+        except FileNotFoundError:  # somebody has deleted the folder, and perhaps another process has made it again
+            if self._store.make_again():
+                self._counts.kept.clear()
             size = self._store.write(name, form, parts)
         self._counts.kept[key] = size
         self._counts.written += 1

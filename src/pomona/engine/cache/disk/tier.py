@@ -85,6 +85,13 @@ class DiskTier(NoDisk):
             row.awaits_pages = True
             self._expected.append(row)
 
+    def recall(self, row: Sequence) -> None:
+        """A row that comes back, and has lost its pages: look now for what memory has let go of since."""
+        self._noted.pop(row, None)  # what was not copied in time is to be copied when it is computed again
+        self.expect(row)
+        if row.awaits_pages:
+            self._look(row, time.monotonic())
+
     def forget(self, row: Sequence) -> None:
         """The row ends."""
         self._noted.pop(row, None)
@@ -218,7 +225,7 @@ class DiskTier(NoDisk):
             group.allocator.release(reversed(pages))
         row, known = arrival.row, arrival.lookup.known_blocks
         row.awaits_pages = False
-        row.watch.disk_tokens = max(0, self._cache.match(row) - known) * self._cache.page_tokens
+        row.watch.disk_tokens += max(0, self._cache.match(row) - known) * self._cache.page_tokens
 
     def _note(self, row: Sequence) -> None:
         """A row has computed blocks: those that are not on disk are to be copied."""
