@@ -21,7 +21,7 @@ from pomona.fleet.survival.supervisor import Supervisor
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
 PREPARE = Prepare(cache_folder=Path("nowhere"), models=ModelsSettings())
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 ENDLESS = 10**9
 """Tokens."""
 QUICK = FleetSettings(heartbeat_seconds=0.05, ready_wait_seconds=PATIENCE_SECONDS)

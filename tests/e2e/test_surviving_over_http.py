@@ -14,10 +14,10 @@ from tests.e2e.servers import MODEL, PATIENCE_SECONDS, Server, serving
 STORY = "Tell me a very long story about a dog that could fly, and about all of its friends."
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": STORY}], "ignore_eos": True}
 ASKED: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {**CHAT, "max_tokens": 400, "temperature": 0, "logprobs": True, "top_logprobs": 2},
-    "/v1/completions": {"prompt": "Once upon a time, there was a little dog", "max_tokens": 400, "seed": 1, "ignore_eos": True},
-    "/v1/messages": {"messages": CHAT["messages"], "max_tokens": 400, "temperature": 1.0, "seed": 8},
-    "/v1/responses": {"input": STORY, "max_output_tokens": 400, "temperature": 1.0, "seed": 8},
+    "/v1/chat/completions": {**CHAT, "max_tokens": 160, "temperature": 0, "logprobs": True, "top_logprobs": 2},
+    "/v1/completions": {"prompt": "Once upon a time, there was a little dog", "max_tokens": 160, "seed": 1, "ignore_eos": True},
+    "/v1/messages": {"messages": CHAT["messages"], "max_tokens": 160, "temperature": 1.0, "seed": 8},
+    "/v1/responses": {"input": STORY, "max_output_tokens": 160, "temperature": 1.0, "seed": 8},
 }
 """Greedy and sampled; those that cannot go on past the model's own end have seeds with long answers."""
 Pieces = list[Any]
