@@ -9,7 +9,7 @@ from tests.chaos.plan import make_plan
 from tests.chaos.run import run
 
 SEED = int(os.environ.get("CHAOS_SEED", "5"))
-SHORT_STREAMS, FULL_STREAMS = 40, 500
+SHORT_STREAMS, FULL_STREAMS = 30, 500
 DISKS = hasattr(psutil.Process, "rlimit")
 """Linux: elsewhere the limits of a running process cannot be changed from outside."""
 

@@ -11,7 +11,7 @@ from tests.chaos.plan import MAIN, WIRES, Question
 from tests.chaos.sockets import Client, Exchange
 from tests.chaos.wires import PATHS, Answer, body_of, read_answer
 
-ASKERS, TOKENS = 24, 150
+ASKERS, TOKENS = 24, 100
 QUESTIONS = tuple(Question(wire=wire, model=MAIN, prompt=1, max_tokens=TOKENS, seed=seed) for wire in WIRES for seed in (None, 7))
 
 

@@ -196,3 +196,5 @@ def _family(root: type[PomonaError]) -> list[type[PomonaError]]:
 
 
 _CLASSES = {each.code: each for each in _family(PomonaError)}
+CODES = frozenset(_CLASSES)
+"""Of all errors."""

@@ -17,6 +17,8 @@ from pomona.server.tracing.current import name_trace
 
 Listener = Callable[[RequestRecord], None]
 Clock = Callable[[], float]
+INTERNAL_ERROR = "internal_error"
+"""The outcome of a request that ended by a fault of ours."""
 log = get_logger(__name__)
 
 
@@ -132,7 +134,7 @@ class _Stopwatch:
             id=request.id,
             endpoint=endpoint,
             model=request.model,
-            outcome=self._outcome or "internal_error",
+            outcome=self._outcome or INTERNAL_ERROR,
             seconds=self._clock() - self._arrived,
             first_token_seconds=self._first_token_seconds,
             usage=self._usage,

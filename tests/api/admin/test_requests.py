@@ -90,6 +90,9 @@ def test_what_was_refused_failed_and_ended_well_can_be_told_apart(gateway: Gatew
     assert listed(gateway, f"?outcome={EngineFailed.code}&limit=1") == ["r-dead"]
     assert listed(gateway, "?outcome=ok&model=alias&limit=1") == ["r-good"]
     assert listed(gateway, "?model=nobody") == []
+    refused = gateway.admin().get("/admin/requests?outcome=fine")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "outcome")
+    assert "outcome = 'fine' should be one of ok, running, cancelled, error, " in refused.json()["error"]["message"]
     assert listed(gateway, "?slower_than=1000") == []
     slowest = [request["seconds"] for request in gateway.admin().get("/admin/requests?order=slowest").json()["requests"]]
     assert slowest == sorted(slowest, reverse=True)

@@ -229,12 +229,16 @@ def _remarks(kept: Kept) -> list[str]:
     if usage.cached_tokens:
         found.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens came out of the cache")
     if answer and len(answer.lives) > 1:
-        found.append(f"the engine died while it answered; another went on ({len(answer.lives) - 1} times)")
+        found.append(f"the engine died while it answered; another went on{_times(len(answer.lives) - 1)}")
     if answer and answer.joined:
         found.append(f"sent again: it joined the answer {answer.joined}, which ran already")
     if kept.outcome not in {"ok", "running"}:
         found.append(f"ended with: {kept.outcome}")
     return found
+
+
+def _times(deaths: int) -> str:
+    return "" if deaths == 1 else f" ({deaths} times)"
 
 
 def _seconds(seconds: float) -> str:

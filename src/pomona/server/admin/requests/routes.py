@@ -3,16 +3,19 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from pomona.core.errors import ModelNotFound
+from pomona.core.errors import CODES, ModelNotFound
 from pomona.server.admin.requests.wire import Explanation, RequestPage
 from pomona.server.admin.services import AdminServices
 from pomona.server.describing import described
+from pomona.server.recording import INTERNAL_ERROR
 from pomona.server.tracing.explaining import explain, summarize
 from pomona.server.tracing.store import Kept
 
 MOST_SHOWN = 1000
+_OUTCOMES = ("ok", "running", "cancelled", "error", *sorted(CODES - {"cancelled"}), INTERNAL_ERROR)
 
 
 class Wish(BaseModel):
@@ -20,12 +23,21 @@ class Wish(BaseModel):
 
     model: str | None = Field(default=None, min_length=1, description="Only those that this model answered, by any of its names.")
     outcome: str | None = Field(
-        default=None, description="Only those that ended so: ok, cancelled, the code of an error, or error for any."
+        default=None,
+        description="Only those that ended so: ok, cancelled, the code of an error, or error for any.",
+        json_schema_extra={"enum": [*_OUTCOMES]},
     )
     running: bool | None = Field(default=None, description="Only those that run, or only those that do not.")
     slower_than: float | None = Field(default=None, ge=0, le=10**6, description="Only those that took more seconds than this.")
     order: Literal["newest", "slowest"] = Field(default="newest", description="What comes first.")
     limit: int = Field(default=50, ge=1, le=MOST_SHOWN)
+
+    @field_validator("outcome")
+    @classmethod
+    def _check(cls, outcome: str | None) -> str | None:
+        if outcome is not None and outcome not in _OUTCOMES:
+            raise PydanticCustomError("wrong_outcome", "should be one of {words}", {"words": ", ".join(_OUTCOMES)})
+        return outcome
 
     def fits(self, kept: Kept, names: frozenset[str]) -> bool:
         """Whether the request is wanted; `names` are those of the model."""
