@@ -145,11 +145,14 @@ def drive(engine: Engine, arrivals: Mapping[int, list[Prompt]], *, events: Event
 
 
 def alone(name: str, prompt: Prompt, **changes: object) -> Result:
-    """The reference: a fresh engine, one row, nothing cached, the whole prompt in one chunk."""
-    key = (name, repr(replace(prompt, id="")), tuple(sorted(changes.items())))
+    """The reference: an engine with nothing else in it, one row, nothing cached, the whole prompt in one chunk."""
+    kind = (name, tuple(sorted(changes.items())))
+    key = (kind, repr(replace(prompt, id="")))
     if key not in _ALONE:
-        engine = make_engine(name, prefix_cache=False, step_token_budget=4096, **changes)
-        _ALONE[key] = drive(engine, {0: [prompt]})[prompt.id]
+        if kind not in _EMPTY:
+            _EMPTY[kind] = make_engine(name, **{"prefix_cache": False, "step_token_budget": 4096, **changes})
+        _ALONE[key] = drive(_EMPTY[kind], {0: [prompt]})[prompt.id]
+        assert _EMPTY[kind].stats().pages_used == _EMPTY[kind].stats().pages_cached == 0
     return _ALONE[key]
 
 
@@ -169,3 +172,5 @@ def margin(score: TokenLogprobs) -> float:
 
 
 _ALONE: dict[object, Result] = {}
+_EMPTY: dict[object, Engine] = {}
+"""Engines that `alone` uses again: to build one takes nearly as long as an answer."""

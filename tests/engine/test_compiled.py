@@ -31,7 +31,7 @@ def test_any_schedule_equals_alone(name: str, rows: list[Prompt], gap: int, ahea
 def test_rows_that_are_put_back_paused_and_cancelled(name: str) -> None:
     budget = 22 * make_engine(name).page_bytes
     engine = make_engine(name, kv_cache_bytes=budget, kernels="on", compile="on", launch_ahead="on")
-    rows = [make_prompt(str(i), STEM[i : i + 20 + i], max_tokens=60, temperature=0.8, seed=i) for i in range(5)]
+    rows = [make_prompt(str(i), STEM[i : i + 20 + i], max_tokens=45, temperature=0.8, seed=i) for i in range(5)]
     cancelled = make_prompt("cancelled", STEM[40:70], max_tokens=60)
     events = {2: [("pause", "0")], 9: [("resume", "0"), ("cancel", "cancelled")], 12: [("shrink", "")]}
     results = drive(engine, {0: [*rows, cancelled]}, events=events)

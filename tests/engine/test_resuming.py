@@ -48,6 +48,14 @@ def expect_rest(got: Result, whole: Result, at: int) -> None:
     assert got.prompt_logprobs == []
 
 
+def expect_all_rests(name: str, prompt: Prompt, whole: Result) -> None:
+    """Cut behind each token, all in one engine."""
+    places = range(1, len(whole.tokens) + 1)
+    results = drive(make_engine(name), {0: [replace(cut(prompt, whole, at), id=str(at)) for at in places]})
+    for at in places:
+        expect_rest(results[str(at)], whole, at)
+
+
 @every_model
 @examples
 @given(
@@ -86,8 +94,7 @@ def test_grammars_go_on_where_they_stood(name: str, source: str) -> None:
     )
     whole = alone(name, prompt)
     assert whole.failure is None
-    for at in range(1, len(whole.tokens) + 1):
-        expect_rest(drive(make_engine(name), {0: [cut(prompt, whole, at)]})["row"], whole, at)
+    expect_all_rests(name, prompt, whole)
 
 
 def test_grammars_that_begin_later_go_on_too() -> None:
@@ -98,8 +105,7 @@ def test_grammars_that_begin_later_go_on_too() -> None:
     )
     whole = alone("llama", prompt)
     assert CALL in whole.tokens
-    for at in range(1, len(whole.tokens) + 1):
-        expect_rest(drive(make_engine("llama"), {0: [cut(prompt, whole, at)]})["row"], whole, at)
+    expect_all_rests("llama", prompt, whole)
 
 
 @pytest.mark.parametrize("opened", [True, False])
@@ -111,8 +117,7 @@ def test_thoughts_go_on_counting(opened: bool) -> None:
     prompt = replace(make_prompt("row", STEM[:12], max_tokens=24, temperature=1.0, seed=9, logit_bias=bias), reasoning_limit=limit)
     whole = alone("llama", prompt)
     assert CLOSE_THINK in whole.tokens
-    for at in range(1, len(whole.tokens) + 1):
-        expect_rest(drive(make_engine("llama"), {0: [cut(prompt, whole, at)]})["row"], whole, at)
+    expect_all_rests("llama", prompt, whole)
 
 
 def test_resumed_rows_share_a_batch_with_new_ones_and_are_put_back_like_them() -> None:

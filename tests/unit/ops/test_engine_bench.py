@@ -21,7 +21,7 @@ class WrittenEngine:
     script: Script
     added: list[Prompt] = field(default_factory=list[Prompt])
     seconds: float = 0.0
-    outlook: Outlook = field(default_factory=Outlook)
+    outlook: Outlook = field(default_factory=lambda: Outlook(compiling=False))
 
     @property
     def has_work(self) -> bool:
