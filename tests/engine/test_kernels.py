@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.engine.attention.cuda import cut
-from pomona.engine.attention.paged import Pools, Reference
+from pomona.engine.attention.paged import DecodeStep, Pools, Reference, attend_chunk
 from pomona.engine.attention.views import DecodeView, GroupView, Place, padded
 from tests.engine.harness import PAGE, alone, drive, make_engine, make_prompt
 from tests.engine.scenes import Floats, Scene, numpy, scenes
@@ -48,6 +48,34 @@ def test_the_reference_is_attention_over_each_rows_own_keys(scene: Scene) -> Non
         np.testing.assert_allclose(numpy(mixed[row, :, 0]), dense(scene, row), atol=2e-5)
     again = replace(step, new=None, pools=pools)
     assert mx.allclose(Reference().attend(again)[0][: len(scene.rows)], mixed[: len(scene.rows)], atol=1e-6)
+
+
+@examples
+@given(
+    rows=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    repeats=st.sampled_from([1, 2, 3, 4, 6]),
+    groups=st.integers(1, 4),
+    begins=st.integers(0, 40),
+    with_sinks=st.booleans(),
+)
+def test_a_chunk_is_causal_attention_over_the_pages(
+    rows: int, heads: int, repeats: int, groups: int, begins: int, with_sinks: bool
+) -> None:
+    tokens = 1 << (16 // repeats).bit_length() - 1
+    width, dim = groups * tokens, 8
+    starts = [begins + 3 * row for row in range(rows)]
+    blocks = -(-(max(starts) + width) // PAGE)
+    keys, values = (mx.random.normal((heads, 1 + rows * blocks, PAGE, dim)) for _ in range(2))
+    table = 1 + mx.arange(rows * blocks, dtype=mx.uint32).reshape(rows, blocks)
+    place = Place(table=table, starts=mx.array(starts), counts=mx.array([width] * rows), window=None, page_tokens=PAGE)
+    queries = mx.random.normal((rows, heads * repeats, width, dim))
+    sinks = mx.random.normal((heads * repeats,)) if with_sinks else None
+    step = DecodeStep(queries=queries, new=None, pools=Pools(keys, values), place=place, scale=dim**-0.5, sinks=sinks, tokens=tokens)
+    mixed, _ = attend_chunk(Reference(), step, {})
+    own = Reference().gather(Pools(keys, values), place, 0, blocks * PAGE)
+    mask = place.visible(width, None)[:, None]
+    assert mx.allclose(mixed, mx.fast.scaled_dot_product_attention(queries, *own, scale=dim**-0.5, mask=mask, sinks=sinks), atol=1e-5)
 
 
 @examples

@@ -26,8 +26,8 @@ LONGEST = 256
 """Widest head."""
 
 _DECODE_INPUTS = ("queries", "new_keys", "new_values", "key_pool", "value_pool", "table", "starts", "ways", "sinks", "earlier")
-_DECODE = """decode<T, D, DV, PT, G, LIMIT, WINDOW, SINKS, WARPS>(queries, new_keys, new_values, key_pool, value_pool, table, starts,
-    ways, sinks, mixed, partial, stats, key_pool_shape[1], table_shape[1]);"""
+_DECODE = """decode<T, D, DV, PT, G, TOKENS, LIMIT, WINDOW, SINKS, WARPS>(queries, new_keys, new_values, key_pool, value_pool, table,
+    starts, ways, sinks, mixed, partial, stats, key_pool_shape[1], table_shape[1]);"""
 _COMBINE = "combine<T, DV, PT, LIMIT, WINDOW>(partial, stats, starts, ways, partial_shape[2], partial_shape[1], mixed);"
 _WRITE = """write<T, D, DV, PT, WINDOW>(tokens, tokens_strides.data(), others, others_strides.data(), key_pool, value_pool, table, starts,
     counts, done, key_pool_shape[1], table_shape[1]);"""
@@ -38,6 +38,7 @@ class CudaKernels:
     """See `Kernels`. Float32 goes without tensor cores and is slower: it is there for tests."""
 
     in_place = True
+    heads_at_once = HEADS_PER_BLOCK
 
     def __init__(self) -> None:
         self._prepared: set[tuple[object, ...]] = set()
@@ -62,7 +63,7 @@ class CudaKernels:
         """Compile all that such layers can need with the first of them, so that no row waits seconds for it later."""
         pools, place, queries = step.pools, step.place, step.queries
         repeats, (dim, out_dim) = queries.shape[1] // pools.keys.shape[0], (pools.keys.shape[3], pools.values.shape[3])
-        key = (queries.dtype, dim, out_dim, place.page_tokens, repeats, step.limit, place.window, step.sinks is None)
+        key = (queries.dtype, dim, out_dim, place.page_tokens, repeats, step.tokens, step.limit, place.window, step.sinks is None)
         if key in self._prepared:
             return
         self._prepared.add(key)
@@ -74,6 +75,7 @@ class CudaKernels:
             place=replace(place, table=mx.zeros((1, 1), dtype=mx.uint32), starts=mx.zeros((1,), dtype=mx.int32)),
             scale=step.scale,
             limit=step.limit,
+            tokens=step.tokens,
             sinks=None if step.sinks is None else mx.zeros((repeats,), dtype=queries.dtype),
         )
         mx.eval([_decode(nothing, pieces, warps) for pieces, warps in ((1, 4), (2, 8))])
@@ -117,7 +119,7 @@ def _decode(step: DecodeStep, pieces: int, warps: int) -> mx.array:
     new = step.new or (queries, queries)  # not read
     sinks = queries if step.sinks is None else step.sinks.astype(queries.dtype)
     kind = {"T": queries.dtype, "DV": out_dim, "PT": place.page_tokens, "LIMIT": step.limit or 0, "WINDOW": place.window or 0}
-    own = {"D": dim, "G": query_heads // heads, "SINKS": step.sinks is not None, "WARPS": warps}
+    own = {"D": dim, "G": query_heads // heads, "TOKENS": step.tokens, "SINKS": step.sinks is not None, "WARPS": warps}
     parts = -(-query_heads // heads // HEADS_PER_BLOCK)
     shape = (rows, query_heads, 1, out_dim)
     mixed, partial, stats = _kernel("decode", "decode", _DECODE, _DECODE_INPUTS, ("mixed", "partial", "stats"))(

@@ -35,6 +35,8 @@ _COMBINE = """
 class MetalKernels(Reference):
     """See `Kernels`."""
 
+    heads_at_once = 0
+
     def takes(self, pools: Pools) -> bool:
         """Heads up to 256."""
         return max(pools.keys.shape[3], pools.values.shape[3]) <= LONGEST

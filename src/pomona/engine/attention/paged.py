@@ -9,7 +9,7 @@ For a compiled decode pass: give each group's layers a `DecodeView`; pass `Paged
 function if not `PagedLayer.in_place` (if it is, pools stay the same arrays until the cache grows; then compile anew or pass them in).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import mlx.core as mx
@@ -38,6 +38,9 @@ class DecodeStep:
     scale: float
     limit: int | None = None
     sinks: mx.array | None = None
+    tokens: int = 1
+    """More: so many neighbours of a row make one, at the place of the last of them, with their heads one behind the other for each key
+    head, and without a limit; see `attend_chunk`."""
 
 
 class Kernels(Protocol):
@@ -45,6 +48,8 @@ class Kernels(Protocol):
 
     in_place: bool
     """Pools are written where they lie; those that go in come out."""
+    heads_at_once: int
+    """Query heads of a key head that go through the keys together; 0: they take single tokens only."""
 
     def attend(self, step: DecodeStep) -> tuple[mx.array, Pools]:
         """(rows, query_heads, 1, values' dim): softmax over the keys up to and with the new one. The new one is written."""
@@ -71,6 +76,7 @@ class Reference:
     """In plain MLX, on any device. Sums are in float32."""
 
     in_place = False
+    heads_at_once = 16
 
     def takes(self, pools: Pools) -> bool:
         """All of them."""
@@ -85,7 +91,9 @@ class Reference:
         keys, values = self.gather(pools, step.place, 0, blocks * step.place.page_tokens)
         queries = step.queries.astype(mx.float32).reshape(rows, heads, query_heads // heads, dim) * step.scale
         scores = queries @ keys.astype(mx.float32).swapaxes(2, 3)  # (rows, heads, repeats, keys)
-        scores = mx.where(step.place.visible(1, step.limit)[:, None], scores, -mx.inf)
+        ahead = mx.repeat(mx.arange(step.tokens - 1, -1, -1), scores.shape[2] // step.tokens)  # tokens of the row behind each head's
+        earlier = step.place.key_positions()[:, None, None] <= (step.place.starts[:, None] - ahead)[:, None, :, None]
+        scores = mx.where(step.place.visible(1, step.limit)[:, None] & earlier, scores, -mx.inf)
         if step.sinks is not None:
             column = step.sinks.astype(mx.float32).reshape(1, heads, query_heads // heads, 1)
             scores = mx.concatenate([mx.broadcast_to(column, (*scores.shape[:3], 1)), scores], axis=-1)
@@ -101,6 +109,27 @@ class Reference:
     def gather(self, pools: Pools, place: Place, first: int, tokens: int) -> tuple[mx.array, mx.array]:
         """See `Kernels`."""
         return _gathered(pools.keys, place.table, first, tokens), _gathered(pools.values, place.table, first, tokens)
+
+
+def attend_chunk(kernels: Kernels, step: DecodeStep, memo: dict[object, mx.array]) -> tuple[mx.array, Pools]:
+    """As `Kernels.attend`, for `queries` (rows, query_heads, width, dim) whose keys the pools have: causal, without a limit.
+
+    `step.tokens`, which divides the width, are taken together, so that keys are read once for all of them. `memo` is of the pass.
+    """
+    rows, query_heads, width, dim = step.queries.shape
+    heads, tokens = step.pools.keys.shape[0], step.tokens
+    repeats, groups = query_heads // heads, width // tokens
+    key = ("chunk", tokens)
+    if key not in memo:
+        ends = step.place.starts[:, None] + mx.arange(tokens - 1, width, tokens)
+        memo[key], memo[key, "table"] = ends.reshape(-1).astype(mx.int32), mx.repeat(step.place.table, groups, axis=0)
+    place = replace(step.place, table=memo[key, "table"], starts=memo[key], counts=None)
+    queries = step.queries.reshape(rows, heads, repeats, groups, tokens, dim).transpose(0, 3, 1, 4, 2, 5)
+    sinks = None if step.sinks is None else mx.repeat(step.sinks.reshape(heads, 1, repeats), tokens, axis=1).reshape(-1)
+    lone = replace(step, queries=queries.reshape(rows * groups, -1, 1, dim), place=place, sinks=sinks)
+    mixed, pools = kernels.attend(lone)
+    mixed = mixed.reshape(rows, groups, heads, tokens, repeats, -1).transpose(0, 2, 4, 1, 3, 5)
+    return mixed.reshape(rows, query_heads, width, -1), pools
 
 
 def _scattered(pool: mx.array, tokens: mx.array, pages: mx.array, slots: mx.array) -> mx.array:

@@ -126,6 +126,8 @@ class GroupView:
     """The layers have kernels, which copy a lone row's keys from wherever they are: it is dense on any pages."""
     chained: bool = False
     """Some rows are guesses that see what other rows write in this pass."""
+    padded: int = 0
+    """Tokens per row, padding included, where that is more than the longest row's; `seen` has pages for them."""
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
     """Masks and index arrays that all layers of the pass share, made when the first layer asks."""
     sinks: int = 0
@@ -135,7 +137,7 @@ class GroupView:
     width: int = field(init=False)
     """Tokens per row in this pass, padding included."""
     total: int = field(init=False)
-    """Longest row after this pass, in tokens."""
+    """Longest row after this pass, in tokens, padding included."""
     blocks: int = field(init=False)
     """Most blocks that a row sees."""
     first_page: int | None = field(init=False)
@@ -144,8 +146,8 @@ class GroupView:
     """Page and slot, if one token is all there is to write."""
 
     def __post_init__(self) -> None:
-        self.width = max(self.counts)
-        self.total = max(start + count for start, count in zip(self.starts, self.counts, strict=True))
+        self.width = max(self.padded, *self.counts)
+        self.total = max(start + max(count, self.padded) for start, count in zip(self.starts, self.counts, strict=True))
         self.blocks = max(map(len, self.seen))
         self.first_page = self.seen[0][0] if len(self.seen) == 1 and consecutive(self.seen[0]) else None
         self.lone_slot = (self.seen[0][-1], self.starts[0] % self.page_tokens) if self.counts == [1] else None
@@ -248,7 +250,7 @@ def consecutive(pages: ReadOnlySequence[int]) -> bool:
 
 def limit_of(view: View, mask: Mask) -> tuple[bool, int | None]:
     """Whether `mask` is one that `view` made, and the window that it stands for."""
-    if mask is None:
+    if mask is None or isinstance(mask, str):
         return True, view.window
     for key, array in view.memo.items():
         match key:

@@ -165,15 +165,17 @@ class ModelCache:
         row.private_caches = None
         row.computed = row.indexed_blocks = 0
 
-    def begin_pass(self, rows: ReadOnlySequence[Sequence], starts: list[int], counts: list[int]) -> list[Any]:
-        """The `cache` argument for the model: `counts[i]` new tokens of `rows[i]`, from position `starts[i]`, padded to the right."""
+    def begin_pass(self, rows: ReadOnlySequence[Sequence], starts: list[int], counts: list[int], width: int = 0) -> list[Any]:
+        """The `cache` argument for the model: `counts[i]` new tokens of `rows[i]`, from position `starts[i]`, padded to the right, to
+        `width` if that is more than the longest.
+        """
         if self.opaque:
             row = rows[0]
             row.private_caches = row.private_caches or make_prompt_cache(self._model)
             return row.private_caches
         for index, group in enumerate(self.groups):
             group.fit_pools()
-            view = self._view(group, [row.tables[index] for row in rows], starts, counts)
+            view = self._view(group, [row.tables[index] for row in rows], starts, counts, width)
             view.chained = len(set(map(id, rows))) < len(rows)
             for layer in group.layers:
                 layer.view = view
@@ -263,10 +265,12 @@ class ModelCache:
         for block in left:
             table[block] = TRASH_PAGE
 
-    def _view(self, group: PageGroup, tables: list[list[int]], starts: list[int], counts: list[int]) -> GroupView:
-        size = self.page_tokens
+    def _view(self, group: PageGroup, tables: list[list[int]], starts: list[int], counts: list[int], width: int) -> GroupView:
+        size, padded = self.page_tokens, width if width > max(counts) else 0
         firsts = [group.first_block(start, size) for start in starts]
         ends = [-(-(start + count) // size) for start, count in zip(starts, counts, strict=True)]
+        spare = [-(-(start + padded) // size) - end if padded else 0 for start, end in zip(starts, ends, strict=True)]
+        places = zip(tables, firsts, ends, spare, strict=True)
         kept = group.sight.sink_blocks(size)
         return GroupView(
             window=group.window,
@@ -275,9 +279,10 @@ class ModelCache:
             starts=starts,
             counts=counts,
             first_blocks=firsts,
-            seen=[table[: min(kept, first)] + table[first:end] for table, first, end in zip(tables, firsts, ends, strict=True)],
+            seen=[table[: min(kept, first)] + table[first:end] + [TRASH_PAGE] * more for table, first, end, more in places],
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
             gathers=group.layers[0].kernels is not None,
+            padded=padded,
         )
 
 

@@ -50,6 +50,14 @@ def padded_blocks(blocks: int) -> int:
     return max(LEAST_BLOCKS, 1 << (blocks - 1).bit_length())
 
 
+def padded_tokens(tokens: int) -> int:
+    """The least size that holds `tokens` of a prompt: 32, 64, …, 256, then in steps of an eighth of the next power of two. What multiplies
+    matrices on CUDA looks for its best way at each new size, 0.3 to 3 ms for each weight.
+    """
+    step = max(32, (1 << (tokens - 1).bit_length()) // 8)
+    return -(-tokens // step) * step
+
+
 @dataclass(slots=True, eq=False)
 class _Line:
     """What the host's copy of a line was made of."""

@@ -24,6 +24,7 @@ from pomona.engine.attention.views import GroupView
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.grammar.masks import Masks
 from pomona.engine.passes.compiled import CompiledDecode
+from pomona.engine.passes.lines import padded_tokens
 from pomona.engine.passes.work import Pass
 from pomona.engine.sampling import PenaltyTable, needs_penalties, sample
 from pomona.engine.scores import score
@@ -122,7 +123,9 @@ class Runner:
         """Compute the next tokens of prompts."""
         rows, counts = [row for row, _ in chunks], [count for _, count in chunks]
         starts, scoring = [row.computed for row in rows], chunks[0][0].wants_scores
-        ids = np.zeros((len(rows), max(counts)), np.int32)
+        pads = self._cache.traceable and not scoring and not any(row.pictures for row in rows)
+        width = padded_tokens(max(counts)) if pads else max(counts)
+        ids = np.zeros((len(rows), width), np.int32)
         for line, (row, count) in enumerate(chunks):
             ids[line, :count] = row.tokens[row.computed : row.computed + count]
         logits, written = self._forward(rows, counts, mx.array(ids))
@@ -190,7 +193,7 @@ class Runner:
         self, rows: list[Sequence], counts: list[int], ids: mx.array, starts: list[int] | None = None
     ) -> tuple[mx.array, list[mx.array]]:
         starts = starts or [row.computed for row in rows]
-        caches = self._cache.begin_pass(rows, starts, counts)
+        caches = self._cache.begin_pass(rows, starts, counts, ids.shape[1])
         with self.adapters.chosen([row.adapter for row in rows], ids.shape[1]) if self.adapters else nullcontext():
             logits = self._call(rows, starts, counts, ids, caches)
         written = self._cache.end_pass(rows, caches)

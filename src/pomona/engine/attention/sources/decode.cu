@@ -1,10 +1,15 @@
-// One query token per row over pages. A block takes one row, one key head with up to 16 of its query heads, and one piece of the keys,
+// One query token per row over pages, or TOKENS neighbours of one: then `starts` are those of their last, and the G heads are those of the
+// first token, then of the next. A block takes one row, one key head with up to 16 of its query heads, and one piece of the keys,
 // so keys are read once for all query heads. Its warps take tiles of 16 keys in turn; their results and the sink are merged at the end.
 // Scores are in units of log2; sums are in float. The new key and value go to their page on the way: nobody reads that place in this
 // pass, since they are taken from where they come.
 
 constexpr int TILE = 16, MOST = 16;
 constexpr float NOTHING = -1e30f, LOG2E = 1.4426950408889634f;
+
+// Tokens of the row behind the one that a head belongs to: it sees so many keys less.
+template <int G, int TOKENS>
+__device__ __forceinline__ int later(int head) { return TOKENS > 1 ? TOKENS - 1 - head / (G / TOKENS) : 0; }
 
 __device__ __forceinline__ float power(float x) {
   float y;
@@ -110,7 +115,7 @@ __device__ __forceinline__ uint32_t word(const uint4& four, int i) { return i ==
 // 16-bit types, on tensor cores. Queries are the matrix A (16 heads, those that are missing are zero), keys B. The order in which
 // dimensions are summed is free, so a lane takes 8 neighbours of one key by one load of 16 bytes, and they are B as they come:
 // lane 4g+t has dimensions 32c+8t.. of key g. Weights become A as they lie; values become B by pairing those of neighbouring keys.
-template <typename T, int D, int DV, int PT, int G>
+template <typename T, int D, int DV, int PT, int G, int TOKENS>
 struct TensorWay {
   static constexpr int CHUNKS = (D + 31) / 32, HALVES = (DV + 63) / 64;
   static constexpr bool UPPER = G > 8;  // rows 8 to 15 of A hold heads
@@ -170,13 +175,14 @@ struct TensorWay {
         Pairs<T>::multiply(s[n], q[c][1], k[n][c].z, k[n][c].w);
       }
     next();
-    const bool whole = low <= 0 && high >= TILE;
+    const bool whole = low <= 0 && high - (TOKENS - 1) >= TILE;
+    const int ends[2] = {high - later<G, TOKENS>(g), high - later<G, TOKENS>(g + 8)};
 #pragma unroll
     for (int n = 0; n < 2; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int key = n * 8 + 2 * t + i % 2;
-        s[n][i] = whole || (key >= low && key < high) ? s[n][i] * factor : -INFINITY;
+        s[n][i] = whole || (key >= low && key < ends[i / 2]) ? s[n][i] * factor : -INFINITY;
       }
     const float rise0 = raise<0>(s), rise1 = UPPER ? raise<1>(s) : 1.f;
     if (__any_sync(~0u, rise0 != 1.f || rise1 != 1.f)) {
@@ -275,7 +281,7 @@ struct TensorWay {
 };
 
 // Any type, without tensor cores: a warp takes one key at a time, a lane every 32nd dimension.
-template <typename T, int D, int DV, int PT, int G>
+template <typename T, int D, int DV, int PT, int G, int TOKENS>
 struct PlainWay {
   static constexpr int HEADS = G < MOST ? G : MOST, KD = (D + 31) / 32, VD = (DV + 31) / 32;
   const int lane = threadIdx.x % 32;
@@ -304,6 +310,7 @@ struct PlainWay {
       for (int i = 0; i < VD; i++) v[i] = lane + 32 * i < DV ? float(own_value[lane + 32 * i]) : 0.f;
 #pragma unroll
       for (int h = 0; h < HEADS; h++) {
+        if (TOKENS > 1 && key >= high - later<G, TOKENS>(h)) continue;
         float sum = 0;
 #pragma unroll
         for (int i = 0; i < KD; i++)
@@ -343,11 +350,12 @@ struct PlainWay {
   }
 };
 
-template <typename T, int D, int DV, int PT, int G> struct Chosen { using Way = TensorWay<T, D, DV, PT, G>; };
-template <int D, int DV, int PT, int G> struct Chosen<float, D, DV, PT, G> { using Way = PlainWay<float, D, DV, PT, G>; };
+template <typename T, int D, int DV, int PT, int G, int TOKENS> struct Chosen { using Way = TensorWay<T, D, DV, PT, G, TOKENS>; };
+template <int D, int DV, int PT, int G, int TOKENS>
+struct Chosen<float, D, DV, PT, G, TOKENS> { using Way = PlainWay<float, D, DV, PT, G, TOKENS>; };
 
 // `ways`: the factor of the scores, the least tokens of a piece, and 1 if the new keys are not in the pool yet.
-template <typename T, int D, int DV, int PT, int G, int LIMIT, int WINDOW, bool SINKS, int WARPS>
+template <typename T, int D, int DV, int PT, int G, int TOKENS, int LIMIT, int WINDOW, bool SINKS, int WARPS>
 __device__ __forceinline__ void decode(
     const T* queries, const T* new_keys, const T* new_values, const T* key_pool, const T* value_pool, const uint32_t* table,
     const int* starts, const float* ways, const T* sinks, T* out, float* partial, float* stats, int pages, int blocks) {
@@ -367,7 +375,7 @@ __device__ __forceinline__ void decode(
   const size_t head_at = size_t(key_head) * pages;
   const int begin = sight.from + blockIdx.z * sight.piece, end = min(sight.end, begin + sight.piece), newest = sight.end - 1;
 
-  typename Chosen<T, D, DV, PT, G>::Way way(queries + line * D, heads);
+  typename Chosen<T, D, DV, PT, G, TOKENS>::Way way(queries + line * D, heads);
   int from = begin + warp * TILE;
   size_t at = 0, after = 0;
   const auto find = [&](int key) { return (head_at + own[key / PT]) * PT + key % PT; };
