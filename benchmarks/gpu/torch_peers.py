@@ -79,7 +79,7 @@ def _continuous(torch: Any, model: Any, prompts: list[list[int]]) -> int:
 
 def _timed(torch: Any, run: Callable[[Any, Any, list[list[int]]], int], model: Any, prompts: list[list[int]]) -> float:
     started = time.perf_counter()
-    with torch.inference_mode():
+    with torch.no_grad():  # continuous batching writes into its tensors from a thread of its own, which inference_mode forbids
         tokens = run(torch, model, prompts)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pomona.engine.attention.choice import choose
-from pomona.engine.attention.paged import Choosy, DecodeStep, Pools, Reference
+from pomona.engine.attention.paged import Choosy, DecodeStep, Pools, Reference, attend_chunk
 from pomona.engine.attention.views import Place, padded
 from tests.engine.harness import alone, drive, expect_close, family, make_engine, make_prompt
 from tests.engine.scenes import make_scene
@@ -59,6 +59,25 @@ def expect_same(got: mx.array, wanted: mx.array, dtype: mx.Dtype, rows: int) -> 
     apart = mx.abs(got[:rows].astype(mx.float32) - wanted[:rows])
     assert float(apart.max()) <= TOLERANCE[dtype]
     assert not mx.any(mx.isnan(got))
+
+
+@pytest.mark.parametrize(("heads", "repeats", "dim"), [(8, 4, 128), (8, 2, 128), (4, 1, 64), (2, 8, 64), (2, 3, 64)])
+@pytest.mark.parametrize(("starts", "width"), [([0], 256), ([37], 64), ([2000, 5], 32), ([640], 512)])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_a_chunk_of_a_prompt_is_causal_attention(
+    dtype: mx.Dtype, heads: int, repeats: int, dim: int, starts: list[int], width: int
+) -> None:
+    blocks = -(-(max(starts) + width) // 32)
+    keys, values = (mx.random.normal((heads, 1 + len(starts) * blocks, 32, dim)).astype(dtype) for _ in range(2))
+    table = 1 + mx.arange(len(starts) * blocks, dtype=mx.uint32).reshape(len(starts), blocks)
+    place = Place(table=table, starts=mx.array(starts), counts=mx.array([width] * len(starts)), window=None, page_tokens=32)
+    queries = mx.random.normal((len(starts), heads * repeats, width, dim)).astype(dtype)
+    tokens = 1 << (16 // repeats).bit_length() - 1
+    step = DecodeStep(queries=queries, new=None, pools=Pools(keys, values), place=place, scale=dim**-0.5, tokens=tokens)
+    mixed, _ = attend_chunk(kernels(), step, {})
+    wide = replace(step, queries=queries.astype(mx.float32), pools=Pools(keys.astype(mx.float32), values.astype(mx.float32)))
+    wanted, _ = attend_chunk(Reference(), wide, {})
+    expect_same(mixed, wanted, dtype, len(starts))
 
 
 @pytest.mark.parametrize("starts", STARTS)

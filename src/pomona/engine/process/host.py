@@ -42,13 +42,13 @@ class Loaded:
     ready: Ready
 
     @classmethod
-    def stepped(cls, engine: SteppedEngine, prove: Callable[[], None], ready: Ready) -> "Loaded":
-        """An engine that writes text."""
+    def stepped(cls, engine: SteppedEngine, prove: Callable[[], None], ready: Ready, *, compiles: bool = False) -> "Loaded":
+        """An engine that writes text. `compiles`: its device makes a kernel when one is first needed, which takes seconds."""
 
         def drive(channel: Channel, heartbeat_seconds: float) -> Loop:
             return DeviceLoop(engine, channel, prove, heartbeat_seconds)
 
-        return cls(engine=engine, drive=drive, warm_up=lambda: _warm_up(engine), ready=ready)
+        return cls(engine=engine, drive=drive, warm_up=lambda: _warm_up(engine, crowd=compiles), ready=ready)
 
 
 def run(load: Callable[[Launch], Loaded], prepare: Callable[[Prepare], None]) -> int:
@@ -120,10 +120,23 @@ def _load(load: Callable[[Launch], Loaded], launch: Launch, channel: Channel) ->
     return replace(loaded, ready=ready)
 
 
-def _warm_up(engine: SteppedEngine) -> None:
-    """Two tokens from one: the first pass reads the weights, the second says what a token takes."""
-    greedy = SamplingParams(temperature=0.0)
-    engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=greedy, max_tokens=2))
+def _warm_up(engine: SteppedEngine, *, crowd: bool) -> None:
+    """Two tokens from one: the first pass reads the weights, the second says what a token takes. Then, with a `crowd`, rows that come and
+    go, read prompts, draw tokens and score them, so that no request waits for what these need to be compiled.
+    """
+    _run_alone(engine)
+    if crowd:
+        drawn = SamplingParams(temperature=0.8, top_p=0.9, top_k=40, min_p=0.01, repetition_penalty=1.1, seed=1, logprobs=2)
+        for number, tokens in enumerate((5, 9, 13, 10)):
+            sampling = drawn if number == 3 else SamplingParams(temperature=0.0 if number else 1.0, seed=1)
+            engine.add(Prompt(id=f"warm-up-{number}", token_ids=(0,) * tokens, sampling=sampling, max_tokens=2 + number))
+            engine.step()
+        while engine.has_work:
+            engine.step()
+
+
+def _run_alone(engine: SteppedEngine) -> None:
+    engine.add(Prompt(id="warm-up", token_ids=(0,), sampling=SamplingParams(temperature=0.0), max_tokens=2))
     engine.step()
     while engine.has_work:
         engine.step()

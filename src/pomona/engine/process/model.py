@@ -62,7 +62,7 @@ def load_engine(launch: Launch) -> Loaded:
         stats=EngineCounters(),
         warnings=[text for text in (blas.warning if blas else "", *model.warnings, *engine.warnings, *doubts) if text],
     )
-    return Loaded.stepped(engine, lambda: mx.eval(mx.ones(1) + 1), ready)
+    return Loaded.stepped(engine, lambda: mx.eval(mx.ones(1) + 1), ready, compiles=device.kind != "cpu")
 
 
 def _load_draft(launch: Launch, device: "Device") -> "tuple[LoadedModel | None, list[str]]":
