@@ -165,12 +165,7 @@ class Engine:
     def step(self) -> Steps:
         """Start the next passes; return what the finished ones made, as (prompt id, tokens)."""
         self.timeline.begin(idle=self._running.work is None)
-        made = self._fail(self._adapter_queue.advance())
-        made += self._fail(self._binder.settle())
-        made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
-        made += self._end_answered()
-        if self._vision is not None:
-            self._vision.advance(self._scheduler.running, step_tokens(self._settings))
+        made = self._settle()
         made += self._guess()
         self._disk.advance(busy=self._scheduler.has_work or self._running.work is not None)
         plan = self._scheduler.schedule()
@@ -180,10 +175,7 @@ class Engine:
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
             made += self._decode(going_on) if going_on else []
         for chunks in self._runner.prefill_groups(plan.prefill):
-            shape = prefill_shape(chunks)
-            made += self._start(self._runner.prefill(chunks), shape)
-            for row, _ in chunks:
-                self._cache.commit(row)
+            made += self._prefill(chunks)
         if not plan.decode and not plan.prefill:
             made += self._finish_running()
         made += self._end_scored()
@@ -227,6 +219,16 @@ class Engine:
         self._disk.close()
         self._binder.close()
 
+    def _settle(self) -> Steps:
+        """What rows waited for besides their turn: adapters, grammars, pictures."""
+        made = self._fail(self._adapter_queue.advance())
+        made += self._fail(self._binder.settle())
+        made += [(row.id, TokenStep()) for row in self._adapter_queue.take_ready()]
+        made += self._end_answered()
+        if self._vision is not None:
+            self._vision.advance(self._scheduler.running, step_tokens(self._settings))
+        return made
+
     def _guess(self) -> Steps:
         """Read what must be known before guesses can be made, and make them."""
         made: Steps = []
@@ -251,6 +253,14 @@ class Engine:
         made += self._end_judged(rows, verdicts)
         self._runner.choose(work, verdicts.masks)
         self._runner.go_on(work)
+        return made
+
+    def _prefill(self, chunks: list[tuple[Sequence, int]]) -> Steps:
+        """The next tokens of some prompts."""
+        shape = prefill_shape(chunks)
+        made = self._start(self._runner.prefill(chunks), shape)
+        for row, _ in chunks:
+            self._cache.commit(row)
         return made
 
     def _check_guesses(self, rows: list[Sequence]) -> Steps:
