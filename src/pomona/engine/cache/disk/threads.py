@@ -25,6 +25,38 @@ Task = Callable[[], None]
 log = get_logger(__name__)
 
 
+class KnownFiles:
+    """What is on disk, as far as known, and its bytes, which are told with every step. All threads change it."""
+
+    def __init__(self, sizes: Mapping[Key, int]) -> None:
+        self._sizes = dict(sizes)
+        self._lock = threading.Lock()
+        self.nbytes = sum(sizes.values())
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._sizes
+
+    def add(self, key: Key, size: int) -> None:
+        """There is such a file, of this size."""
+        with self._lock:
+            self.nbytes += size - self._sizes.get(key, 0)
+            self._sizes[key] = size
+
+    def discard(self, key: Key) -> None:
+        """There is none, or it is not good."""
+        with self._lock:
+            self.nbytes -= self._sizes.pop(key, 0)
+
+    def clear(self) -> None:
+        """There is nothing."""
+        with self._lock:
+            self._sizes.clear()
+            self.nbytes = 0
+
+
 @dataclass(slots=True)
 class Counts:
     """Since the start of this process, but for `kept`."""
@@ -33,8 +65,7 @@ class Counts:
     bytes_read: int = 0
     written: int = 0
     bytes_written: int = 0
-    kept: dict[Key, int] = field(default_factory=dict[Key, int])
-    """What is there, as far as known, and its bytes."""
+    kept: KnownFiles = field(default_factory=lambda: KnownFiles({}))
 
 
 class Worker:
@@ -42,6 +73,8 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._tasks = queue.SimpleQueue[Task | None]()
+        self.processor_seconds = 0.0
+        """That it has taken."""
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -57,12 +90,13 @@ class Worker:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
+            self.processor_seconds = time.thread_time()
 
 
 class Reader:
     """Answers look-ups. What it does not find is taken off `kept`."""
 
-    def __init__(self, store: DiskStore, forms: Mapping[int, FileForm], rules: Rules, prices: Prices, kept: dict[Key, int]) -> None:
+    def __init__(self, store: DiskStore, forms: Mapping[int, FileForm], rules: Rules, prices: Prices, kept: KnownFiles) -> None:
         self._store = store
         self._kept = kept
         self._forms = forms
@@ -95,7 +129,7 @@ class Reader:
     def _has(self, key: Key) -> bool:
         there = self._store.has(file_name(key))
         if not there:
-            self._kept.pop(key, None)
+            self._kept.discard(key)
         return there
 
     def _read(self, lookup: Lookup, group: int, blocks: list[bytes]) -> bool:
@@ -112,7 +146,7 @@ class Reader:
     def _doubt(self, keys: Sequence[Key]) -> None:
         """Among these was one that is not good. All are written again when they are computed again."""
         for key in keys:
-            self._kept.pop(key, None)
+            self._kept.discard(key)
 
 
 class Writer:
@@ -130,6 +164,11 @@ class Writer:
     def pending_bytes(self) -> int:
         """Asked for and not written yet."""
         return self._asked - self._done
+
+    @property
+    def processor_seconds(self) -> float:
+        """That writing has taken."""
+        return self._worker.processor_seconds
 
     @property
     def works(self) -> bool:
@@ -156,7 +195,7 @@ class Writer:
     def _write(self, form: FileForm, files: Sequence[tuple[Key, Sequence[memoryview]]]) -> None:
         for key, parts in files:
             if not (self.works and self._guarded(partial(self._write_one, key, form, parts))):
-                self._counts.kept.pop(key, None)
+                self._counts.kept.discard(key)
             self._done += form.nbytes
         if self.works:
             self._guarded(self._make_room)
@@ -169,13 +208,13 @@ class Writer:
             if self._store.make_again():
                 self._counts.kept.clear()
             size = self._store.write(name, form, parts)
-        self._counts.kept[key] = size
+        self._counts.kept.add(key, size)
         self._counts.written += 1
         self._counts.bytes_written += size
 
     def _make_room(self) -> None:
         for name in self._store.make_room():
-            self._counts.kept.pop(key_of(name) or (STATE, b""), None)
+            self._counts.kept.discard(key_of(name) or (STATE, b""))
 
     def _clear(self) -> None:
         self._counts.kept.clear()

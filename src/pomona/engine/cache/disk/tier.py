@@ -5,7 +5,7 @@ is put into pages and indexed as if the engine had computed it; then the row is 
 computing would last.
 
 Writing: full blocks are noted when a row has computed them. Their pages are copied to main memory when the device stands still, in
-small amounts: all of it in steps that have nothing else to do, a fiftieth of the time otherwise. A second thread makes files of them.
+small amounts: in steps that have nothing else to do, or else as far as `COPY_SHARE` allows. A second thread makes files of them.
 """
 
 import time
@@ -18,14 +18,16 @@ from pomona.engine.cache.disk.lookup import STATE, Key, Lookup, Piece, Rules, ke
 from pomona.engine.cache.disk.planes import PagePlanes, StatePlanes
 from pomona.engine.cache.disk.prices import Prices
 from pomona.engine.cache.disk.store import DiskStore
-from pomona.engine.cache.disk.threads import Counts, Reader, Writer
+from pomona.engine.cache.disk.threads import Counts, KnownFiles, Reader, Writer
 from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.sequence import Sequence
 
 LEAST_BLOCKS = 4
 """Shorter beginnings are neither looked for nor kept."""
-COPY_SHARE = 0.02
-"""Of the time in which rows are at work."""
+COPY_SHARE = 0.015
+"""Of the time in which rows are at work: for the copies, with waiting until the device stands still, and for the writer's processor."""
+BURST_SECONDS = 0.005
+"""Of that share that may be saved up."""
 BATCH_BYTES = 2**22
 """Copied at once, about 2 ms on a CPU."""
 PENDING_BYTES = 2**26
@@ -57,7 +59,7 @@ class DiskTier(NoDisk):
         forms = {number: planes.form for number, planes in enumerate(self._planes)}
         if self._states:
             forms[STATE] = self._states.form
-        self._counts = Counts(kept={key: size for name, size in store.open().items() if (key := key_of(name))})
+        self._counts = Counts(kept=KnownFiles({key: size for name, size in store.open().items() if (key := key_of(name))}))
         rules = Rules(
             [lambda blocks, group=group: group.sight.needed(blocks, cache.page_tokens) for group in cache.groups],
             [group.window is not None for group in cache.groups],
@@ -71,6 +73,8 @@ class DiskTier(NoDisk):
         self._queue: dict[Key, None] = {}  # to be copied, oldest first
         self._noted: dict[Sequence, tuple[int, float]] = {}
         self._allowance_seconds = 0.0
+        self._writer_seconds = 0.0
+        self._processor_at = time.process_time()
         self._advanced_at = time.monotonic()
         cache.committed = self._note
 
@@ -107,8 +111,7 @@ class DiskTier(NoDisk):
     def advance(self, *, busy: bool) -> None:
         """Before each step: take what has arrived, look for what new rows could have, copy a little. `busy`: rows are at work."""
         now = time.monotonic()
-        self._allowance_seconds = min(2 * COPY_SHARE, self._allowance_seconds + COPY_SHARE * (now - self._advanced_at))
-        self._advanced_at = now
+        self._allow(now, busy=busy)
         for arrival in list(self._arrivals):
             self._take(arrival, now)
         for row in [row for row in self._expected if not row.awaits_adapter]:
@@ -133,7 +136,7 @@ class DiskTier(NoDisk):
         counts = self._counts
         return {
             "disk_files": len(counts.kept),
-            "disk_bytes": sum(list(counts.kept.values())),
+            "disk_bytes": counts.kept.nbytes,
             "disk_blocks_read": counts.read,
             "disk_bytes_read": counts.bytes_read,
             "disk_blocks_written": counts.written,
@@ -158,6 +161,16 @@ class DiskTier(NoDisk):
     @property
     def _has_room(self) -> bool:
         return self._writer.pending_bytes < PENDING_BYTES
+
+    def _allow(self, now: float, *, busy: bool) -> None:
+        """What is done while nobody waits is free. Time in which the process did not get the processor counts for nothing."""
+        processor, writer = time.process_time(), self._writer.processor_seconds
+        at_work = min(now - self._advanced_at, processor - self._processor_at)
+        gained = COPY_SHARE * at_work - (writer - self._writer_seconds)
+        self._allowance_seconds = min(BURST_SECONDS, self._allowance_seconds + gained)
+        self._advanced_at, self._processor_at, self._writer_seconds = now, processor, writer
+        if not busy:
+            self._allowance_seconds = max(0.0, self._allowance_seconds)
 
     def _look(self, row: Sequence, now: float) -> None:
         hashes = self._cache.hashes(row)
@@ -261,18 +274,18 @@ class DiskTier(NoDisk):
 
     def _copy(self) -> None:
         """Some of what is to be copied: all of one group."""
-        self._settle()
         began = time.monotonic()
+        self._settle()
         group = next(iter(self._queue))[0]
         form = self._states.form if group == STATE and self._states else self._planes[group].form
         most = max(1, BATCH_BYTES // form.nbytes)
         keys = [key for key in islice(self._queue, most * (len(self._planes) + 1)) if key[0] == group][:most]
         for key in keys:
             del self._queue[key]
-            self._counts.kept[key] = form.nbytes
+            self._counts.kept.add(key, form.nbytes)
         found = [(key, place) for key in keys if (place := self._find(key)) is not None]
         for key in set(keys).difference(key for key, _ in found):  # it was pushed out of memory already
-            self._counts.kept.pop(key)
+            self._counts.kept.discard(key)
         if group == STATE:
             self._copy_states([key for key, _ in found])
         elif found:
