@@ -71,8 +71,14 @@ class Maintenance:
         room = self._pool.budget - self._pool.planned >= PROCESS_BYTES and not self._guard.at_least("caution")
         if not room:
             self._means.spare.drop_spare()
-        elif not self._pool.loads:
+        elif not self._pool.loads and not self._restarts:
             self._means.spare.keep_spare()
+
+    @property
+    def _restarts(self) -> bool:
+        """Answers wait for a model to come again."""
+        residents = [slot.stay.resident for slot in self._pool.slots if slot.stay is not None and slot.stay.resident is not None]
+        return any(resident.engine.report().state == "restarting" for resident in residents)
 
     def _shrink(self) -> None:
         now = self._means.clock()

@@ -54,3 +54,16 @@ async def test_none_is_started_while_a_model_loads_and_one_as_soon_as_it_is_ther
             await settle()
             assert street.spare.has_spare
         street.prompt = True
+
+
+async def test_none_is_started_while_an_engine_that_died_comes_again() -> None:
+    street = Street({"a": 1}, budget=PROCESS_BYTES + 1)
+    async with street.pool() as pool:
+        maintenance = Maintenance(pool, guard([9.0]), street.means)
+        seen: list[bool] = []
+        async with street.using(pool, "a"):
+            for state in ("restarting", "ready"):
+                street.alive["a"].state = state
+                maintenance.look()
+                seen.append(street.spare.has_spare)
+    assert seen == [False, True]
