@@ -196,6 +196,23 @@ async def test_with_the_limits_of_the_settings_every_hang_is_found_within_ten_se
     assert max(seconds) < 10
 
 
+async def test_a_first_load_that_dies_of_a_signal_is_tried_again() -> None:
+    models = iter(["slow", "counting"])
+    async with surviving(lambda _: spawn(next(models))) as engine:
+        await kill(engine, signal.SIGABRT)
+        assert await read(engine, prompt()) == [3, 4, 5, 6, 7]
+        assert (engine.report().restarts, engine.report().breaker) == (1, "closed")
+
+
+async def test_a_first_load_that_dies_again_and_again_is_given_up() -> None:
+    async with surviving(lambda _: spawn("slow")) as engine:
+        for _ in range(3):
+            pid = await kill(engine, signal.SIGABRT)
+            await until(lambda pid=pid: engine.report().pid != pid)
+        with pytest.raises(EngineFailed, match=r"SIGABRT.* while it loaded the model"):
+            await engine.loaded()
+
+
 async def test_an_engine_that_is_stopped_while_it_loads_is_replaced() -> None:
     models = iter(["slow", "counting"])
     async with surviving(lambda _: spawn(next(models), QUICK_TO_HANG), QUICK_TO_HANG) as engine:

@@ -11,9 +11,11 @@ _SHORT_OF_MEMORY = re.compile(r"out ?of ?memory|unable to allocate|cannot alloca
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """`by_hand`: somebody killed or stopped it, so no request is to blame. `of_memory`: there was too little."""
+    """`by_hand`: somebody killed or stopped it, so no request is to blame. `of_memory`: there was too little. `sudden`: of a
+    signal, so that it said nothing of its own."""
 
     by_hand: bool = False
+    sudden: bool = False
     of_memory: bool = False
 
 
@@ -26,9 +28,10 @@ def judge_exit(code: int, words: str, *, oom_kills_before: int | None, pressed: 
     if code == -signal.SIGKILL:
         now = count_oom_kills()
         known = now is not None and oom_kills_before is not None
-        return Death(by_hand=known and now == oom_kills_before, of_memory=known and now != oom_kills_before)
+        return Death(by_hand=known and now == oom_kills_before, of_memory=known and now != oom_kills_before, sudden=True)
     by_hand = code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT)
-    return Death(by_hand=by_hand, of_memory=bool(_SHORT_OF_MEMORY.search(words)) or (code == -signal.SIGABRT and pressed))
+    of_memory = bool(_SHORT_OF_MEMORY.search(words)) or (code == -signal.SIGABRT and pressed)
+    return Death(by_hand=by_hand, of_memory=of_memory, sudden=code < 0)
 
 
 def count_oom_kills() -> int | None:

@@ -15,6 +15,8 @@ from pomona.fleet.process.client import EngineClient
 from pomona.fleet.survival.breaker import Breaker
 
 LONGEST_PAUSE_SECONDS = 30.0
+FIRST_LOADS = 3
+"""Of a model that has never been loaded, while processes die and say nothing."""
 STEADY_SECONDS = 10.0
 """An idle process that had worked for so long when it died did not die of its start."""
 KV_SHARE_STEP, LEAST_KV_SHARE = 0.8, 0.4
@@ -32,8 +34,8 @@ class Supervisor:
     """Sees to it that there is a process. `async with` starts and ends it; `spawn` starts one process, with so large a share of the
     memory that was planned for keys and values; `note` is told each state, and None at the end.
 
-    The first load is the user's to mend, so it is tried once. A process that dies later is replaced, at once the first time and after
-    growing pauses when that does not help, until `breaker` opens.
+    What the first load says is the user's to mend, so it is tried once, and again where the process died and said nothing. A process that
+    dies later is replaced, at once the first time and after growing pauses when that does not help, until `breaker` opens.
     """
 
     def __init__(self, model: str, spawn: Spawn, settings: FleetSettings, *, breaker: Breaker | None = None, note: Note = _ignore) -> None:
@@ -51,6 +53,7 @@ class Supervisor:
         self._facts: ModelFacts | None = None
         self._problem: PomonaError | None = None
         self._restarts = 0
+        self._first_loads = 0
         self._kv_share = 1.0
         self._task: asyncio.Task[None] | None = None
 
@@ -147,9 +150,12 @@ class Supervisor:
 
     def _may_start_again(self, life: "_Life") -> bool:
         """Deaths by somebody's hand say nothing of the model."""
-        if life.lost or (self._facts is None and not life.by_hand):
-            return False
-        return life.by_hand or not self.breaker.note_end(self._failure(), steady=life.steady)
+        if life.lost or life.by_hand:
+            return not life.lost
+        if self._facts is None:
+            self._first_loads += 1
+            return life.sudden and self._first_loads < FIRST_LOADS
+        return not self.breaker.note_end(self._failure(), steady=life.steady)
 
     async def _live_once(self) -> "_Life":
         """The life of one process."""
@@ -170,9 +176,10 @@ class Supervisor:
             if client is not None:
                 await client.stop()
         if client is None:
-            return _Life(by_hand=False, lost=False, steady=False)
+            return _Life(by_hand=False, sudden=False, lost=False, steady=False)
         self._save_memory(client)
-        return _Life(by_hand=client.death.by_hand, lost=client.lost, steady=client.was_idle and lived >= STEADY_SECONDS)
+        death, steady = client.death, client.was_idle and lived >= STEADY_SECONDS
+        return _Life(by_hand=death.by_hand, sudden=death.sudden, lost=client.lost, steady=steady)
 
     def _note_end(self, client: EngineClient, _: object) -> None:
         self.when_ended(client)
@@ -210,9 +217,10 @@ class Supervisor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Life:
-    """How a process ended. `steady`: it had nothing to do and had worked for a while."""
+    """How a process ended. `sudden`: it said nothing. `steady`: it had nothing to do and had worked for a while."""
 
     by_hand: bool
+    sudden: bool
     lost: bool
     steady: bool
 

@@ -36,7 +36,7 @@ def message_routes(services: Services) -> APIRouter:
     ):
         streams = body is MessagesRequest
         example = EXAMPLE | ({"max_tokens": 16} if streams else {})
-        described_as = described(body=body, streams=streams, shapes=("anthropic",), example=example)
+        described_as = described(body=body, streams=streams, errors=(422,) if streams else (), shapes=("anthropic",), example=example)
         routes.add_api_route(path, work, methods=["POST"], response_model=None, summary=summary, openapi_extra=described_as)
     routes.add_api_route("/", _probe, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
     return routes

@@ -43,7 +43,7 @@ def vector_routes(services: Services, embedder: Embedder, reranker: Reranker) ->
         methods=["POST"],
         response_model=None,
         summary="Turn texts into vectors",
-        openapi_extra=described(body=EmbeddingRequest, answer=EmbeddingList, example=_EMBED_EXAMPLE),
+        openapi_extra=described(body=EmbeddingRequest, answer=EmbeddingList, errors=(422,), example=_EMBED_EXAMPLE),
     )
     for path in ("/v1/rerank", "/v2/rerank", "/rerank"):
         routes.add_api_route(
@@ -52,7 +52,7 @@ def vector_routes(services: Services, embedder: Embedder, reranker: Reranker) ->
             methods=["POST"],
             response_model=None,
             summary="Order documents by their relevance to a query",
-            openapi_extra=described(body=RerankBody, answer=Reranked, example=_RERANK_EXAMPLE),
+            openapi_extra=described(body=RerankBody, answer=Reranked, errors=(422,), example=_RERANK_EXAMPLE),
         )
     return routes
 

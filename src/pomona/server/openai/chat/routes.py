@@ -47,7 +47,7 @@ def chat_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer a conversation",
-        openapi_extra=described(body=ChatCompletionRequest, answer=ChatCompletion, streams=True, example=EXAMPLE),
+        openapi_extra=described(body=ChatCompletionRequest, answer=ChatCompletion, streams=True, errors=(422,), example=EXAMPLE),
     )
     routes.include_router(stored_routes(store))
     return routes

@@ -43,7 +43,7 @@ def completion_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Continue a text",
-        openapi_extra=described(body=CompletionRequest, answer=Completion, streams=True, example=EXAMPLE),
+        openapi_extra=described(body=CompletionRequest, answer=Completion, streams=True, errors=(422,), example=EXAMPLE),
     )
     return routes
 

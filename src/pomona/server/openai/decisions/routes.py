@@ -61,7 +61,7 @@ def decision_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer questions about an input with probabilities",
-        openapi_extra=described(body=DecisionRequest, answer=Decision, example=EXAMPLE),
+        openapi_extra=described(body=DecisionRequest, answer=Decision, errors=(422,), example=EXAMPLE),
     )
     return routes
 

@@ -28,7 +28,7 @@ def response_routes(services: Services) -> APIRouter:
         methods=["POST"],
         response_model=None,
         summary="Answer with items",
-        openapi_extra=described(body=ResponseRequest, streams=True, example=EXAMPLE | {"max_output_tokens": 16}),
+        openapi_extra=described(body=ResponseRequest, streams=True, errors=(422,), example=EXAMPLE | {"max_output_tokens": 16}),
     )
     for path, work, summary, body in (
         ("input_tokens", measuring.count_input_tokens, "Count the tokens of a prompt", InputTokensRequest),

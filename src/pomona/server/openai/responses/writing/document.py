@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from pomona.core.errors import ContextOverflow, InvalidRequest, PomonaError, RateLimited
+from pomona.core.errors import ContextOverflow, InvalidRequest, PomonaError, Quarantined, RateLimited
 from pomona.core.generation import CacheReport, Finished, Usage
 from pomona.server.openai.responses.reading.call import Call
 from pomona.server.openai.responses.reading.context import to_json
@@ -110,7 +110,7 @@ def _code(error: Exception) -> str:
     match error:
         case ContextOverflow():
             return "context_length_exceeded"
-        case InvalidRequest():
+        case InvalidRequest() | Quarantined():
             return "invalid_prompt"
         case RateLimited():
             return "rate_limit_exceeded"
