@@ -55,7 +55,7 @@ async def test_every_wire_goes_on_where_it_was(server: Server) -> None:
                 assert got.pieces == expected.pieces
                 assert got.logprobs == pytest.approx(expected.logprobs, abs=TOLERANCE)
             assert server.engine().pid != pid
-        assert sum(len(answer.logprobs) for answer in whole) == 2 * 400 * 3
+        assert sum(len(answer.logprobs) for answer in whole) == 2 * 160 * 3
         assert all(answer.comments for answer in resumed[len(ASKED) :])
     assert server.metric("pomona_engine_restarts_total") == 2
     assert server.is_ready()
