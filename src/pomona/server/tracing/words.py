@@ -24,7 +24,7 @@ WORDS: Mapping[str, Word] = {
     "template": Word("template", "chat template and tokens of the prompt"),
     "vectors": Word("vectors", "computing vectors"),
     "engine": Word("engine", "in the engine, which has not told more"),
-    "submit": Word("queue", "on the way to the engine"),
+    "submit": Word("queue", "on the way to the engine, or waiting until one is ready"),
     "rows": Word("queue", "waiting for a free row of the engine (engine.max_rows)"),
     "pages": Word("queue", "waiting for free pages of keys and values"),
     "turn": Word("queue", "waiting for its turn among the prompts"),
