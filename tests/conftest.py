@@ -12,6 +12,9 @@ from pomona.models.cpu.blas import prepare_blas
 # Suites that need more than a plain machine; pyproject.toml says what. Ask for one with -m NAME.
 SUITES = ("gpu", "mac", "network", "torch", "soak", "chaos", "clients", "weights")
 
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a machine with much other work must fail no test
+
 left_out = pytest.StashKey[Counter[str]]()
 
 

@@ -43,7 +43,7 @@ def test_higher_classes_go_first_and_each_in_order_of_arrival(priorities: list[P
 
 def test_low_rows_do_not_starve() -> None:
     """One low row, and after each end a new row of a higher class: its class gets a start after so many of theirs."""
-    engine = make_engine("llama", max_rows=1)
+    engine = make_engine("llama", max_rows=1, normal_first_token_seconds=600)  # else a slow machine parks it as soon as it starts
     engine.add(ranked("low", "low", max_tokens=1))
     for index in range(2):
         engine.add(ranked(f"normal-{index}", "normal", max_tokens=1))
