@@ -26,8 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_DATA_HOME"] = str(Path(config.rootpath) / ".pytest_cache" / "data")  # else the developer's API keys close the servers
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("any machine")  # how long an example takes says how busy the machine is
     prepare_blas("auto", Path(config.rootpath) / ".pytest_cache")  # as an engine process does, before anything imports MLX
 
 
