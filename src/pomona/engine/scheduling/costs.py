@@ -27,6 +27,10 @@ GROWTH = 4
 """No chunk is more than so many times the largest one measured."""
 FIRST_LINES = 4
 """Lines of the first decode pass of all; later ones have at most twice as many as were measured."""
+WORTH_A_TRY = 0.9
+"""Of the time there is: where a chunk takes less, one of a size that was never timed may be tried, half a doubling larger."""
+TOO_LONG = 1.2
+"""Times what there is: a chunk whose like took longer is cut. Sizes of one bucket differ by as much."""
 DRIFT = 0.2
 """Weight of the last pass in how far all costs are off just now."""
 DECODE_GUESS: Features = (5e-3, 1e-3, 1e-6)
@@ -85,6 +89,21 @@ class Fit:
         """Expected, by passes of just this size where there were some."""
         bucket = self._buckets.get(_key(features))
         return self.seconds(features) if bucket is None or len(bucket.ratios) < 3 else bucket.middle * _dot(self._guess, features)
+
+    def measured(self, features: Features) -> float | None:
+        """By passes of just this size, with the context that is nearest to this one; None where there were too few."""
+        size, context = _key(features)
+        timed = [(abs(key[1] - context), bucket) for key, bucket in self._buckets.items() if key[0] == size and len(bucket.ratios) >= 2]
+        if not timed:
+            return None
+        _, bucket = min(timed, key=lambda each: each[0])
+        rest = self._weights[2] * (features[2] - bucket.features[2])  # what other tokens are looked at
+        return max(0.0, bucket.middle * _dot(self._guess, bucket.features) + rest)
+
+    @property
+    def largest_timed(self) -> int:
+        """The most of the second feature that several passes had; 0 without any."""
+        return int(max((bucket.features[1] for bucket in self._buckets.values() if len(bucket.ratios) >= 2), default=0))
 
     @property
     def weights(self) -> Features:
@@ -167,7 +186,38 @@ class PassCosts:
         if math.isinf(left):
             return self.largest_chunk
         tokens = 2 * left / max(1e-12, slope + math.sqrt(slope * slope + 4 * bend * left))
-        return int(min(tokens, self.largest_chunk))
+        return (
+            self._as_measured(int(min(tokens, self.largest_chunk)), seconds, start)
+            if not shares_pass
+            else int(min(tokens, self.largest_chunk))
+        )
+
+    def _as_measured(self, tokens: int, seconds: float, start: int) -> int:
+        """`tokens`, or by steps of half a doubling more or less, where passes of such a size took less or more time than the line says.
+
+        A device that reads all weights for each pass takes as long for 100 tokens as for 10: no line says that. Beyond what was measured,
+        chunks cost in proportion.
+        """
+        size = max(1, tokens)
+        while (larger := _next_size(size)) <= self.largest_chunk and (known := self._known(larger, start)) is not None and known <= seconds:
+            size = larger
+        if larger <= self.largest_chunk and known is None and (self._known(size, start) or math.inf) <= WORTH_A_TRY * seconds:
+            size = larger
+        while size > 1 and self._known_at_least(size, start) > TOO_LONG * seconds:
+            size = size * 2 // 3
+        return size
+
+    def _known(self, tokens: int, start: int) -> float | None:
+        return self._prefill.measured((1.0, tokens, pairs_of(tokens, start)))
+
+    def _known_at_least(self, tokens: int, start: int) -> float:
+        """Seconds, where passes of this size were timed, or in proportion to the largest that were."""
+        known = self._known(tokens, start)
+        if known is not None:
+            return known
+        timed = self._prefill.largest_timed
+        smaller = self._known(timed, start) if 0 < timed < tokens else None
+        return smaller * tokens / timed if smaller is not None else 0.0
 
     @property
     def most_lines(self) -> int:
@@ -183,6 +233,11 @@ class PassCosts:
 def pairs_of(tokens: int, start: int) -> float:
     """Pairs of a token and one that it attends to, in a chunk behind `start` tokens."""
     return tokens * (start + tokens / 2)
+
+
+def _next_size(tokens: int) -> int:
+    """Half a doubling more."""
+    return max(tokens + 1, round(tokens * math.sqrt(2)))
 
 
 def _key(features: Features) -> tuple[int, ...]:

@@ -11,8 +11,10 @@ from pomona.engine.sequence import Sequence
 
 STEP_SECONDS = 1.0
 """Prompts may take no longer of one step: whoever watches the engine waits for a step to end, and so does whoever wants to cancel."""
-CALM = 1.9
-"""Where no prompt is in a hurry, a step with prompts takes so many times one without: the gap's 99th percentile is to stay below twice."""
+CALM = 2.0
+"""Where no prompt is in a hurry, a step with prompts takes so many times one without. Less would be next to nothing on GPUs, where a pass
+that reads a few prompt tokens reads all weights, as one that decodes does.
+"""
 CROWD = 4.0
 """Where many wait for few, a step gives so many times the decode pass to prompts for each prompt beyond the first, by streams: all that is
 read must be read anyway, and whoever waits loses more than streams that slow down within their gap.

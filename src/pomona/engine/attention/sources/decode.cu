@@ -156,10 +156,10 @@ struct TensorWay {
     }
   }
 
-  // The tile whose keys were loaded. `low` and `high`: the first of them that is seen, and the first behind it that is not. The keys of
-  // the next tile are loaded on the way, so that there is always something on its way from memory.
+  // The tile whose keys were loaded. `low` and `high`: the first of them that is seen, and the first behind it that is not; `last`: the first
+  // behind all that the row sees. The keys of the next tile are loaded on the way, so that there is always something on its way from memory.
   template <typename Next>
-  __device__ __forceinline__ void tile(const T* values, int low, int high, float factor, int other, const T* elsewhere, Next next) {
+  __device__ __forceinline__ void tile(const T* values, int low, int high, int last, float factor, int other, const T* elsewhere, Next next) {
     constexpr bool EARLY = DV <= 128;
     uint4 v[EARLY ? HALVES : 1][4];
     if constexpr (EARLY) {
@@ -175,8 +175,8 @@ struct TensorWay {
         Pairs<T>::multiply(s[n], q[c][1], k[n][c].z, k[n][c].w);
       }
     next();
-    const bool whole = low <= 0 && high - (TOKENS - 1) >= TILE;
-    const int ends[2] = {high - later<G, TOKENS>(g), high - later<G, TOKENS>(g + 8)};
+    const bool whole = low <= 0 && min(high, last - (TOKENS - 1)) >= TILE;
+    const int ends[2] = {min(high, last - later<G, TOKENS>(g)), min(high, last - later<G, TOKENS>(g + 8))};
 #pragma unroll
     for (int n = 0; n < 2; n++)
 #pragma unroll
@@ -299,7 +299,7 @@ struct PlainWay {
   __device__ __forceinline__ void load_keys(const T* at, int which, const T* from) { keys = at, new_at = which, new_key = from; }
 
   template <typename Next>
-  __device__ __forceinline__ void tile(const T* values, int low, int high, float factor, int other, const T* elsewhere, Next next) {
+  __device__ __forceinline__ void tile(const T* values, int low, int high, int last, float factor, int other, const T* elsewhere, Next next) {
     for (int key = max(low, 0); key < min(high, TILE); key++) {
       const T* own_key = key == new_at ? new_key : keys + key * D;
       const T* own_value = key == other ? elsewhere : values + key * DV;
@@ -310,7 +310,7 @@ struct PlainWay {
       for (int i = 0; i < VD; i++) v[i] = lane + 32 * i < DV ? float(own_value[lane + 32 * i]) : 0.f;
 #pragma unroll
       for (int h = 0; h < HEADS; h++) {
-        if (TOKENS > 1 && key >= high - later<G, TOKENS>(h)) continue;
+        if (TOKENS > 1 && key >= last - later<G, TOKENS>(h)) continue;
         float sum = 0;
 #pragma unroll
         for (int i = 0; i < KD; i++)
@@ -390,7 +390,7 @@ __device__ __forceinline__ void decode(
     const auto go_on = [&] {
       if (next < end) way.load_keys(key_pool + after * D, other(next), fresh_key);
     };
-    way.tile(value_pool + at * DV, sight.first - from, end - from, factor, other(from), fresh_value, go_on);
+    way.tile(value_pool + at * DV, sight.first - from, end - from, sight.end - from, factor, other(from), fresh_value, go_on);
     from = next;
     at = after;
     if (from + WARPS * TILE < end) after = find(from + WARPS * TILE);
