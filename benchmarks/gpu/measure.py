@@ -28,9 +28,9 @@ def decode(start: Start, prompts: Prompts, seconds: float) -> Mapping[str, float
     begun = time.perf_counter()
     decoder = start(prompts)
     try:
-        _until_all_have(decoder, len(prompts), 1)
+        until_all_have(decoder, len(prompts), 1)
         first = time.perf_counter() - begun
-        _until_all_have(decoder, len(prompts), WARM_TOKENS)
+        until_all_have(decoder, len(prompts), WARM_TOKENS)
         run_for(decoder, WARM_SHARE * seconds)
         tokens, gaps = run_for(decoder, seconds)
     finally:
@@ -78,7 +78,7 @@ def read_prompt(start: Start, prompts: Sequence[Sequence[int]], seconds: float) 
     for prompt in prompts:
         started = time.perf_counter()
         decoder = start([prompt])
-        _until_all_have(decoder, 1, 1)
+        until_all_have(decoder, 1, 1)
         took.append(time.perf_counter() - started)
         decoder.close()
         if len(took) > 1 and time.perf_counter() - begun > seconds:
@@ -100,7 +100,7 @@ def gaps_beside(start: Callable[[Prompts], Crowd], rows: Prompts, joining: Promp
     crowd = start(rows)
     alone, beside, waits = list[float](), list[float](), list[float]()
     try:
-        _until_all_have(crowd, len(rows), WARM_TOKENS)
+        until_all_have(crowd, len(rows), WARM_TOKENS)
         last = [time.perf_counter()] * len(rows)
         _note(crowd, last, WARM_SHARE * seconds)
         for count, prompt in enumerate(joining):
@@ -138,7 +138,8 @@ def _percentiles(name: str, gaps: list[float]) -> Mapping[str, float]:
     return {f"{name}_p50_ms": 1000 * ordered[len(ordered) // 2], f"{name}_p99_ms": 1000 * ordered[int(len(ordered) * 0.99)]}
 
 
-def _until_all_have(decoder: Decoder, rows: int, tokens: int) -> None:
+def until_all_have(decoder: Decoder, rows: int, tokens: int) -> None:
+    """Step until each of the first `rows` rows has got `tokens` tokens."""
     counts = [0] * rows
     while min(counts) < tokens:
         for row in decoder.step():

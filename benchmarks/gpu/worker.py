@@ -18,7 +18,7 @@ from benchmarks.gpu.decoders import BatchGenerator, OurRows, Start, contenders, 
 from benchmarks.gpu.features import FEATURES, feature_prompts
 from benchmarks.gpu.floor import cache_bytes, copy_bytes_per_second, weight_bytes
 from benchmarks.gpu.grammar import made_up_lexicon
-from benchmarks.gpu.measure import decode, gaps_beside, make_prompts, read_prompt, run_for, whole
+from benchmarks.gpu.measure import decode, gaps_beside, make_prompts, read_prompt, run_for, until_all_have, whole
 from benchmarks.gpu.model_shapes import SHAPES, Shape, build
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
@@ -192,6 +192,7 @@ def _feature(bench: Bench, name: str, rows: int) -> Mapping[str, float]:
         for turn in range(4):
             prompts = feature_prompts(plain, name) if turn % 2 else plain
             decoder = OurRows(engine, [replace(prompt, id=f"{prompt.id}") for prompt in prompts])
+            until_all_have(decoder, rows, 2)  # what the feature needs is compiled then
             run_for(decoder, 0.5 * bench.options.seconds)
             tokens, gaps = run_for(decoder, 0.5 * bench.options.seconds)
             decoder.close()
