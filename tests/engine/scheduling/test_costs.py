@@ -110,3 +110,13 @@ def _taught(machine: Machine) -> PassCosts:
 
 
 _TAUGHT: dict[Machine, PassCosts] = {}
+
+
+def test_passes_that_compiled_kernels_are_soon_forgotten() -> None:
+    """The first one sets the scale, since there is nothing else to go by: a larger one that took less time says that it was wrong."""
+    costs = PassCosts()
+    costs.learn_prefill(32, pairs_of(32, 0), 2.5)
+    for tokens in (64, 128, 512, 512):
+        costs.learn_prefill(tokens, pairs_of(tokens, 0), GPU.reading(tokens, 0))
+    assert costs.prefill_seconds(512, 0) == pytest.approx(GPU.reading(512, 0), rel=0.3)
+    assert costs.tokens_within(1.0, 0) == costs.largest_chunk

@@ -31,6 +31,8 @@ WORTH_A_TRY = 0.9
 """Of the time there is: where a chunk takes less, one of a size that was never timed may be tried, half a doubling larger."""
 TOO_LONG = 1.2
 """Times what there is: a chunk whose like took longer is cut. Sizes of one bucket differ by as much."""
+DEARER = 2.0
+"""Times what a larger pass took: a smaller one that took longer was held up by something else."""
 DRIFT = 0.2
 """Weight of the last pass in how far all costs are off just now."""
 DECODE_GUESS: Features = (5e-3, 1e-3, 1e-6)
@@ -65,12 +67,14 @@ class Fit:
         return self._count
 
     def learn(self, features: Features, seconds: float) -> None:
-        """One pass. The first of each size is left out, where there is anything else to go by: it may have compiled kernels."""
+        """One pass. The first of each size is left out if it took longer than expected: it may have compiled kernels. What is said to cost
+        more than a pass that was larger in everything is forgotten for the same reason.
+        """
         key = _key(features)
         known = self._count > 0
         if key not in self._seen:
             self._seen.add(key)
-            if known:
+            if known and seconds > self._fitted(features):
                 return
         if not known:
             scale = seconds / _dot(self._guess, features)
@@ -78,6 +82,7 @@ class Fit:
         else:
             self._note_drift(seconds / max(self._fitted(features), 1e-9))
         self._put(key, features, seconds)
+        self._forget_dearer(features, seconds)
         if self._count <= REFIT or self._count % REFIT == 0:
             self._refit()
 
@@ -123,6 +128,20 @@ class Fit:
         bucket.middle = median(bucket.ratios)
         bucket.features = features
         bucket.measured_at = self._count
+
+    def _forget_dearer(self, features: Features, seconds: float) -> None:
+        smaller = [
+            key
+            for key, bucket in self._buckets.items()
+            if bucket.features[1] <= features[1]
+            and bucket.features[2] <= features[2]
+            and bucket.middle * _dot(self._guess, bucket.features) > DEARER * seconds
+        ]
+        for key in smaller:
+            del self._buckets[key]
+        if smaller:
+            self._drift = 1.0
+            self._refit()
 
     def _refit(self) -> None:
         """Weighted least squares over the buckets; each counts by how lately it was measured."""
