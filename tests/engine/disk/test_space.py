@@ -72,6 +72,19 @@ def test_an_engine_keeps_to_the_bound(tmp_path: Path) -> None:
     assert 0 < sum(path.stat().st_size for path in files(tmp_path)) <= 100_000
 
 
+class Warnings:
+    """A log."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def warning(self, event: str, **_: object) -> None:
+        self.events.append(event)
+
+    def debug(self, event: str, **_: object) -> None:
+        del event
+
+
 class FullDisk(DiskStore):
     """Takes so many files, then none."""
 
@@ -84,9 +97,9 @@ class FullDisk(DiskStore):
         return super().write(name, form, parts)
 
 
-def test_a_full_disk_ends_the_writing_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_ends_the_writing_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings = Warnings()
+    monkeypatch.setattr("pomona.engine.cache.disk.threads.log", warnings)
     monkeypatch.setattr("pomona.engine.cache.disk.opening.DiskStore", FullDisk)
     rows = [make_prompt(str(number), [number, *STEM[:70]], max_tokens=6) for number in range(3)]
     with engine_on(tmp_path, "llama") as engine:
@@ -95,8 +108,7 @@ def test_a_full_disk_ends_the_writing_and_nothing_else(
     assert [each.tokens for each in got] == [alone("llama", row).tokens for row in rows]
     assert stats.disk_files <= 3
     assert len(files(tmp_path)) == 3
-    written = capsys.readouterr()
-    assert (written.out + written.err).count("disk_cache_not_written") == 1
+    assert warnings.events.count("disk_cache_not_written") == 1
 
 
 def test_a_folder_that_cannot_be_used_leaves_an_engine_without_a_disk(tmp_path: Path) -> None:

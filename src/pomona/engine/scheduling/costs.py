@@ -218,9 +218,13 @@ class PassCosts:
         chunks cost in proportion.
         """
         size = max(1, tokens)
-        while (larger := _next_size(size)) <= self.largest_chunk and (known := self._known(larger, start)) is not None and known <= seconds:
+        while (larger := _next_size(size)) <= self.largest_chunk and (self._known(larger, start) or math.inf) <= seconds:
             size = larger
-        if larger <= self.largest_chunk and known is None and (self._known(size, start) or math.inf) <= WORTH_A_TRY * seconds:
+        if (
+            larger <= self.largest_chunk
+            and self._known(larger, start) is None
+            and (self._known(size, start) or math.inf) <= WORTH_A_TRY * seconds
+        ):
             size = larger
         while size > 1 and self._known_at_least(size, start) > TOO_LONG * seconds:
             size = size * 2 // 3
