@@ -27,12 +27,10 @@ from pomona.engine.passes.compiled import CompiledDecode
 from pomona.engine.passes.lines import padded_tokens
 from pomona.engine.passes.work import Pass
 from pomona.engine.sampling import PenaltyTable, needs_penalties, sample
+from pomona.engine.scheduling.reading import SHORT_CHUNK
 from pomona.engine.scores import score
 from pomona.engine.sequence import Sequence
 from pomona.engine.vision.vision import PassWork, Vision
-
-SHORT_CHUNK = 128
-"""Prompt chunks up to this many tokens share a pass; longer ones fill the device alone and need no padding."""
 
 
 class Runner:

@@ -204,12 +204,8 @@ class PassCosts:
         slope, bend = each + pair * start, pair / 2
         if math.isinf(left):
             return self.largest_chunk
-        tokens = 2 * left / max(1e-12, slope + math.sqrt(slope * slope + 4 * bend * left))
-        return (
-            self._as_measured(int(min(tokens, self.largest_chunk)), seconds, start)
-            if not shares_pass
-            else int(min(tokens, self.largest_chunk))
-        )
+        tokens = int(min(2 * left / max(1e-12, slope + math.sqrt(slope * slope + 4 * bend * left)), self.largest_chunk))
+        return tokens if shares_pass else self._as_measured(tokens, seconds, start)
 
     def _as_measured(self, tokens: int, seconds: float, start: int) -> int:
         """`tokens`, or by steps of half a doubling more or less, where passes of such a size took less or more time than the line says.

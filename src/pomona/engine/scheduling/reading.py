@@ -12,7 +12,7 @@ FLOOR = 8
 TURN_OF_OLDEST = 4
 """In every fourth step with prompts the one that started first goes first, so that each is read to its end."""
 SHORT_CHUNK = 128
-"""Chunks up to this many tokens share a pass, as in `passes/runner.py`."""
+"""Prompt chunks up to this many tokens share a pass; longer ones fill the device alone and need no padding."""
 
 
 class Reading:
