@@ -103,7 +103,7 @@ class TraceStore:
         kept = self._named.get(name)
         if kept is None:
             advice = "GET /admin/requests (`pomona trace`) lists what is kept; tracing.requests and tracing.bytes say how much is."
-            raise NotFound(f"No request {name!r} is kept; {len(self._kept)} are. {advice}")
+            raise NotFound(f"No request {name!r} is among the {len(self._kept)} that are kept. {advice}")
         return kept
 
     def request_of(self, name: str) -> str:

@@ -130,7 +130,7 @@ def test_the_oldest_go_first_and_those_that_run_stay() -> None:
     for number in range(6):
         settled(store, f"r{number}")
     assert [kept.trace.id for kept in store.newest_first()] == ["r5", "r4", "running"]
-    with pytest.raises(NotFound, match=r"No request 'r0' is kept; 3 are\. .*tracing\.requests"):
+    with pytest.raises(NotFound, match=r"No request 'r0' is among the 3 that are kept\. .*tracing\.requests"):
         store.find("r0")
 
 
