@@ -15,13 +15,15 @@ from pomona.engine.cache.disk.store import DiskStore
 from tests.cli.conftest import Pomona, PomonaProcess
 
 TENSORS = [Tensor("pages.0", "F32", (2, 1000))]
+A, B, C, D = (letter * 32 for letter in "abcd")
+"""Versions."""
 
 
 def keep(home: Path, version: str, model: str, names: str, *, seconds_ago: float = 0.0) -> DiskStore:
     """Files as an engine writes them."""
     store = DiskStore(home / "cache" / "pomona", version, 10**7, {"title": model})
     store.open()
-    for name in names:
+    for name in (f"{letter * 32}.pages0" for letter in names):
         form = FileForm(TENSORS, version)
         store.write(name, form, [memoryview(bytes(form.data_bytes))])
         used_at = time.time() - seconds_ago
@@ -32,11 +34,11 @@ def keep(home: Path, version: str, model: str, names: str, *, seconds_ago: float
 @pytest.fixture
 def kept(home: Path) -> Path:
     """Two versions of one model, one of another; a file half written; and the folder of all."""
-    keep(home, "v", "acme/reader", "ab", seconds_ago=7300)
-    keep(home, "w", "acme/reader", "c", seconds_ago=10)
-    keep(home, "x", "pomona-tiny", "d", seconds_ago=400)
+    keep(home, A, "acme/reader", "ab", seconds_ago=7300)
+    keep(home, B, "acme/reader", "c", seconds_ago=10)
+    keep(home, C, "pomona-tiny", "d", seconds_ago=400)
     engines = home / "cache" / "pomona" / "engines"
-    (engines / "v" / ".half-1-0").write_bytes(b"half")
+    (engines / A / ".half-1-0").write_bytes(b"half")
     return engines
 
 
@@ -52,7 +54,7 @@ def test_files_bytes_and_use_by_model(pomona: Pomona, kept: Path) -> None:
     shown = json.loads(pomona("cache:show", "--json").stdout)
     reader, tiny = shown["models"]
     assert [reader[key] for key in ("model", "files", "versions")] == ["acme/reader", 3, 2]
-    assert reader["bytes"] == sum(path.stat().st_size for path in kept.glob("[vw]/*.safetensors"))
+    assert reader["bytes"] == sum(path.stat().st_size for version in (A, B) for path in (kept / version).glob("*.safetensors"))
     assert reader["last_use"] - reader["oldest_use"] == pytest.approx(7290, abs=5)
     assert (tiny["model"], tiny["files"], shown["files"], shown["folder"]) == ("pomona-tiny", 1, 4, str(kept))
     assert shown["bytes"] == reader["bytes"] + tiny["bytes"]
@@ -67,7 +69,7 @@ def test_files_bytes_and_use_by_model(pomona: Pomona, kept: Path) -> None:
 def test_one_model_or_all_are_deleted(pomona: Pomona, kept: Path) -> None:
     cleared = json.loads(pomona("cache:clear", "acme/reader", "--yes", "--json").stdout)
     assert (cleared["models"], cleared["files"]) == (["acme/reader"], 3)
-    assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == ["x"]
+    assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == [C]
     assert pomona("cache:clear", "-y").stdout.endswith(" in 1 files.\n")
     assert [path for path in kept.iterdir() if path.is_dir()] == []
 
@@ -76,9 +78,9 @@ def test_a_model_has_several_names(pomona: Pomona, home: Path, kept: Path) -> No
     """It was loaded as `pomona-tiny` and, with other settings, as `small`."""
     assert pomona("alias", "small", "pomona-tiny").exit_code == 0
     assert pomona("alias", "tiny", "pomona-tiny").exit_code == 0
-    keep(home, "y", "small", "e")
+    keep(home, D, "small", "e")
     assert json.loads(pomona("cache:clear", "tiny", "--yes", "--json").stdout)["models"] == ["pomona-tiny", "small"]
-    assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == ["v", "w"]
+    assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == [A, B]
 
 
 def test_what_cannot_be_done_is_said(pomona: Pomona, kept: Path) -> None:
@@ -94,10 +96,10 @@ def test_what_cannot_be_done_is_said(pomona: Pomona, kept: Path) -> None:
 
 
 def test_a_folder_that_does_not_say_whose_it_is_can_be_deleted(pomona: Pomona, kept: Path) -> None:
-    (kept / "x" / "manifest.json").write_text("[3", encoding="utf-8")
+    (kept / C / "manifest.json").write_text("[3", encoding="utf-8")
     assert json.loads(pomona("cache:show", "--json").stdout)["models"][1]["model"] is None
     assert pomona("cache:clear", "(unknown)", "--yes").exit_code == 0
-    assert not (kept / "x").exists()
+    assert not (kept / C).exists()
 
 
 def test_a_place_that_is_no_folder_gets_one_line(pomona: Pomona, home: Path) -> None:
@@ -115,11 +117,11 @@ def test_neither_needs_mlx(pomona_process: PomonaProcess, kept: Path) -> None:
         assert result.returncode == 0
         assert "pomona" in imported
         assert imported.isdisjoint({"mlx", "numpy", "transformers"})
-    assert not (kept / "x").exists()
+    assert not (kept / C).exists()
 
 
 @pytest.mark.usefixtures("kept")
 def test_completion_knows_what_is_kept() -> None:
     parameter = next(each for each in clear_cache.params if each.name == "model")
     found = complete_kept(click.Context(root), parameter, "ac")
-    assert [(item.value, item.help) for item in found] == [("acme/reader", "23.9 KiB")]
+    assert [(item.value, item.help) for item in found] == [("acme/reader", "24.0 KiB")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pomona.engine.cache.disk.folders import HALF, delete_folders, kept_models
+from pomona.engine.cache.disk.form import FileForm, Tensor
 from pomona.engine.cache.disk.store import DiskStore
 from tests.engine.disk.child import PROMPT
 from tests.engine.disk.engines import answer, engine_on, files
@@ -92,11 +93,29 @@ def test_a_file_that_lost_its_folder_on_the_way_is_written_into_the_new_one(tmp_
     assert answer(tmp_path, "llama", PROMPT)["a"].cached_tokens == 64
 
 
-def test_this_process_is_alive(tmp_path: Path) -> None:
-    """What it is writing is not swept away by itself or others."""
-    store = DiskStore(tmp_path, "v", 10**6, {})
+class SweptStore(DiskStore):
+    """Another one of this process sweeps its folder while it writes."""
+
+    def move(self, half: Path, path: Path) -> None:
+        DiskStore(half.parent.parent.parent, half.parent.name, 10**6, {}).open()
+        super().move(half, path)
+
+
+def test_what_this_process_is_writing_is_not_swept_away(tmp_path: Path) -> None:
+    store = SweptStore(tmp_path, "a" * 32, 10**6, {})
     store.open()
-    half = tmp_path / "engines" / "v" / f"{HALF}{os.getpid()}-0"
-    half.write_bytes(b"half")
-    store.make_room()
-    assert half.exists()
+    store.write(f"{1:032x}.pages0", FileForm([Tensor("t", "U8", (3,))], "a" * 32), [memoryview(b"abc")])
+    assert len(files(tmp_path)) == 1
+
+
+def test_what_an_engine_before_left_whose_process_had_the_same_id_is_swept_away(tmp_path: Path) -> None:
+    """As in containers, where the numbers are the same after each start."""
+    left = [tmp_path / "engines" / ("a" * 32) / f"{HALF}{os.getpid()}-{rest}" for rest in ("0", "0123abcd-0")]
+    left[0].parent.mkdir(parents=True)
+    for half in left:
+        half.write_bytes(b"half")
+    store = DiskStore(tmp_path, "a" * 32, 10**6, {})
+    store.open()
+    assert halves(tmp_path) == []
+    store.write(f"{1:032x}.pages0", FileForm([Tensor("t", "U8", (3,))], "a" * 32), [memoryview(b"abc")])
+    assert len(files(tmp_path)) == 1

@@ -37,7 +37,8 @@ struct packed {
 
 static struct {
     struct packed **items; /* by address of the plain weights */
-    int count, room;
+    _Atomic int count;     /* read without the lock, to see that there are any */
+    int room;
     pthread_rwlock_t lock;
 } packs = {.lock = PTHREAD_RWLOCK_INITIALIZER};
 

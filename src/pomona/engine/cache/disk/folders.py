@@ -4,23 +4,31 @@ Nothing here needs an array, so that a command can look without loading MLX.
 """
 
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from pomona.core.files.private import locked
+
 ENGINES = "engines"
 MANIFEST = "manifest.json"
 SUFFIX = ".safetensors"
 HALF = ".half-"
-"""Files being written begin so; their process id follows."""
+"""Files being written begin so."""
 GONE = ".gone-"
 """Folders that are being deleted begin so."""
+_FOLDER = re.compile(r"(\.gone-)?[0-9a-f]{32}")
+_FILE = re.compile(r"[0-9a-f]{32}\.(state|pages[0-9]+)\.safetensors")
+"""What is called otherwise is not ours: it is neither counted nor deleted."""
 LEAST_ON_DISK = 4096
 """Bytes that the smallest file takes."""
 DISK_SHARE = 0.25
@@ -67,12 +75,18 @@ def kept_models(cache_folder: Path) -> list[Kept]:
 def delete_folders(folders: Iterable[Path]) -> None:
     """Whoever writes there at the time makes a new folder; whoever reads misses. Raises OSError."""
     for folder in folders:
-        gone = folder.with_name(f"{GONE}{uuid.uuid4().hex}")
-        try:
-            folder.rename(gone)  # at once, or a file could come behind the sweep
-        except FileNotFoundError:
-            continue
-        shutil.rmtree(gone)
+        with space_of(folder.parent):
+            gone = folder.with_name(f"{GONE}{uuid.uuid4().hex}")
+            try:
+                folder.rename(gone)  # at once, or a file could come behind the sweep
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(gone)
+
+
+def space_of(root: Path) -> AbstractContextManager[None]:
+    """Be the only one who deletes for space, or all. Raises OSError."""
+    return locked(root / "space")
 
 
 def bound_bytes(cache_folder: Path, limit_bytes: int, held_bytes: int) -> float:
@@ -86,21 +100,23 @@ def bound_bytes(cache_folder: Path, limit_bytes: int, held_bytes: int) -> float:
 def version_folders(root: Path) -> list[Path]:
     """Those in `root`; none where that is missing. Raises OSError."""
     try:
-        return [Path(entry.path) for entry in _entries(root) if entry.is_dir()]
+        return [Path(entry.path) for entry in _entries(root) if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
 
 
 def kept_files(folder: Path, on_half: Callable[[Path], None] = lambda _: None) -> Iterator[KeptFile]:
-    """Those of one version; `on_half` is told of files that are being written. None where the folder has just gone. Raises OSError."""
+    """Those of one version; `on_half` is told of files that are being written. None where the folder has just gone, or is another
+    user's. Raises OSError.
+    """
     try:
         entries = _entries(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return
     for entry in entries:
         if entry.name.startswith(HALF):
             on_half(Path(entry.path))
-        elif entry.name.endswith(SUFFIX) and (file := _facts(entry)):
+        elif _FILE.fullmatch(entry.name) and (file := _facts(entry)):
             yield file
 
 
@@ -130,9 +146,11 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _facts(entry: os.DirEntry[str]) -> KeptFile | None:
-    """None if somebody has just deleted it."""
+    """None if somebody has just deleted it, and for what is no plain file."""
     try:
-        stat = entry.stat()
+        facts = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return KeptFile(stat.st_mtime, max(stat.st_size, LEAST_ON_DISK), Path(entry.path))
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return KeptFile(facts.st_mtime, max(facts.st_size, LEAST_ON_DISK), Path(entry.path))

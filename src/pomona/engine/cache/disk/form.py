@@ -70,10 +70,8 @@ class FileForm:
         """Fill `data`, (data_bytes,) of bytes, from a file; False if it is not exactly what `write` made. Raises OSError."""
         blank = self.header(name, 0)
         found = bytearray(len(blank))
-        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
-            whole = _fill(file.fileno(), memoryview(found)) and _fill(file.fileno(), data.data)
-            if not whole or os.read(file.fileno(), 1):
-                return False
+        if not (_fill(descriptor, memoryview(found)) and _fill(descriptor, data.data)) or os.read(descriptor, 1):
+            return False
         checksum = zlib.crc32(data.data, zlib.crc32(blank))
         return bytes(found) == self.header(name, checksum)
 

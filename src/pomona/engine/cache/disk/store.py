@@ -9,14 +9,15 @@ time of last use over all models.
 import contextlib
 import itertools
 import os
-import shutil
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from pomona.core.files.private import locked, write_private
+from pomona.core.files.private import write_private
 from pomona.engine.cache.disk.folders import (
     ENGINES,
     HALF,
@@ -25,13 +26,22 @@ from pomona.engine.cache.disk.folders import (
     SUFFIX,
     KeptFile,
     bound_bytes,
+    delete_folders,
     kept_files,
+    space_of,
     version_folders,
 )
 from pomona.engine.cache.disk.form import FileForm
 
 KEPT_SHARE = 0.9
 """Of the bound: deleting down to this makes room for a while."""
+RECOUNT_SHARE = 1 / 16
+"""Of the bound: whoever has written so much looks at what others have written meanwhile."""
+CLOCK_SECONDS = 60.0
+"""A file that was used later than so far from now was written while the clock was wrong."""
+_PROCESS = uuid.uuid4().hex[:8]
+"""In containers an engine and the one before it have the same process id."""
+_numbers = itertools.count()
 
 
 class DiskStore:
@@ -43,8 +53,8 @@ class DiskStore:
         self._folder = self._root / version
         self._limit = limit_bytes
         self._about = msgspec.json.encode(about)
-        self._numbers = itertools.count()
         self._everything = 0  # bytes of all versions, as far as known
+        self._written = 0  # bytes, since all were counted
 
     def open(self) -> dict[str, int]:
         """Make the folder, sweep away what crashes left, and say what is there: name -> bytes. Raises OSError."""
@@ -62,7 +72,7 @@ class DiskStore:
         """Fill `data`, (data_bytes,) of bytes. False where there is no good file; one that is not good is deleted. Raises no OSError."""
         path = self._path(name)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe in its place must not be waited for
         except OSError:
             return False
         try:
@@ -77,7 +87,7 @@ class DiskStore:
 
     def write(self, name: str, form: FileForm, parts: Sequence[memoryview]) -> int:
         """Make the file `name`; its bytes on disk. Raises OSError."""
-        half = self._folder / f"{HALF}{os.getpid()}-{next(self._numbers)}"
+        half = self._folder / f"{HALF}{os.getpid()}-{_PROCESS}-{next(_numbers)}"
         try:
             descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
@@ -89,8 +99,10 @@ class DiskStore:
             with contextlib.suppress(OSError):
                 half.unlink()
             raise
-        self._everything += max(size, LEAST_ON_DISK)
-        return max(size, LEAST_ON_DISK)
+        size = max(size, LEAST_ON_DISK)
+        self._everything += size
+        self._written += size
+        return size
 
     def move(self, half: Path, path: Path) -> None:
         """The step in which a file appears under its name, or replaces its equal. Raises OSError."""
@@ -104,25 +116,32 @@ class DiskStore:
 
     def make_room(self) -> set[str]:
         """Keep to the bound: delete what was used longest ago, of whatever model; the names that went from this folder. Raises OSError."""
-        if self._everything and self._everything <= self._bound():
+        if self._everything and self._everything <= (bound := self._bound()) and self._written <= RECOUNT_SHARE * bound:
             return set()
-        with locked(self._root / "space"):
-            files = sorted(self._files())
-            self._everything = sum(file.size for file in files)
-            spare = self._everything - KEPT_SHARE * self._bound() if self._everything > self._bound() else 0
-            gone: set[str] = set()
-            for file in files:
-                if spare <= 0:
-                    break
+        with space_of(self._root):
+            files = _by_last_use(self._files())
+            self._everything, self._written = sum(file.size for file in files), 0
+            bound = self._bound()
+            return self._delete(files, self._everything - KEPT_SHARE * bound) if self._everything > bound else set()
+
+    def _delete(self, files: Iterable[KeptFile], nbytes: float) -> set[str]:
+        """The first so many bytes of `files`; the names that went from this folder."""
+        gone: set[str] = set()
+        for file in files:
+            if nbytes <= 0:
+                break
+            try:
                 file.path.unlink(missing_ok=True)
-                spare, self._everything = spare - file.size, self._everything - file.size
-                if file.path.parent == self._folder:
-                    gone.add(file.path.name.removesuffix(SUFFIX))
-            return gone
+            except PermissionError:  # another user's
+                continue
+            nbytes, self._everything = nbytes - file.size, self._everything - file.size
+            if file.path.parent == self._folder:
+                gone.add(file.path.name.removesuffix(SUFFIX))
+        return gone
 
     def clear(self) -> None:
         """Delete all files of this version. Raises OSError."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        delete_folders([self._folder])
         self._make_folder()
         self._everything = 0
         self.make_room()
@@ -150,14 +169,23 @@ class DiskStore:
         return bound_bytes(self._root.parent, self._limit, self._everything)
 
 
+def _by_last_use(files: Iterable[KeptFile]) -> list[KeptFile]:
+    """The one used longest ago first, but before it those of a future that a wrong clock saw: they would stay until it comes."""
+    latest = time.time() + CLOCK_SECONDS
+    return sorted(files, key=lambda file: (file.used_at <= latest, file.used_at))
+
+
 def _sweep(half: Path) -> None:
     if not _is_alive(half.name):
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, PermissionError, IsADirectoryError):
+            half.unlink()
 
 
 def _is_alive(half: str) -> bool:
     """Whether the process that writes this file still runs. One of another container may be taken for dead: it loses this file."""
-    pid = half.removeprefix(HALF).partition("-")[0]
+    pid, _, rest = half.removeprefix(HALF).partition("-")
+    if pid == str(os.getpid()):
+        return rest.startswith(_PROCESS)
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):

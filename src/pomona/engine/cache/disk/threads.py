@@ -1,5 +1,6 @@
 """The two threads that touch files, so that the thread that owns the device never waits for a disk."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 
 from pomona.core.telemetry import get_logger
 from pomona.engine.cache.disk.form import FileForm
-from pomona.engine.cache.disk.lookup import STATE, Key, Lookup, Piece, Rules, file_name, key_of
+from pomona.engine.cache.disk.lookup import Key, Lookup, Piece, Rules, file_name, key_of
 from pomona.engine.cache.disk.prices import Prices
 from pomona.engine.cache.disk.store import DiskStore
 
@@ -213,8 +214,8 @@ class Writer:
         self._counts.bytes_written += size
 
     def _make_room(self) -> None:
-        for name in self._store.make_room():
-            self._counts.kept.discard(key_of(name) or (STATE, b""))
+        for key in filter(None, map(key_of, self._store.make_room())):
+            self._counts.kept.discard(key)
 
     def _clear(self) -> None:
         self._counts.kept.clear()
@@ -229,6 +230,8 @@ class Writer:
             if not self._warned:
                 log.warning("disk_cache_not_written", reason=str(error), retried_after_seconds=RETRY_SECONDS)
             self._warned = True
+            with contextlib.suppress(OSError):  # what fills the disk may be ours
+                self._make_room()
             return False
         self._failed_at = None
         return True
@@ -242,6 +245,3 @@ def _runs(keys: Sequence[Key], forms: Mapping[int, FileForm]) -> list[tuple[int,
         part = sorted(keys[start : start + most * len(forms)], key=lambda key: key[0])
         made += [(group, [block for _, block in run]) for group, run in groupby(part, key=lambda key: key[0])]
     return made
-
-
-__all__ = ["Counts", "Reader", "Writer"]
