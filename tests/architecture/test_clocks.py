@@ -12,6 +12,7 @@ MAY_LOOK_AT_THE_WALL = {
     "cli/residency/ps.py": "shown to a person",
     "compat/mlx_serving/describing.py": "told to clients",
     "core/tracing/marks.py": "told to clients",
+    "engine/cache/disk/store.py": "the system dates files by it",
     "fleet/assembly.py": "events tell when they happened",
     "fleet/residency/means.py": "events tell when they happened",
     "fleet/residency/observing.py": "events tell when they happened",
