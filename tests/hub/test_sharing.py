@@ -7,9 +7,10 @@ from huggingface_hub import scan_cache_dir
 
 from pomona.models.hub_cache import find_snapshot
 from tests.hub.conftest import STORIES, Bench
-from tests.hub.processes import SECONDS, run, start, wait_for_size
+from tests.hub.processes import SECONDS, run, started, wait_for_size
 
 WEIGHTS = "model.safetensors"
+PULL = ["-m", "pomona", "pull", "acme/tiny"]
 
 
 def test_what_the_library_downloaded_is_found_and_not_fetched_again(bench: Bench, tmp_path: Path) -> None:
@@ -35,11 +36,9 @@ def test_what_was_pulled_is_found_by_the_library(bench: Bench, tmp_path: Path) -
 
 def test_a_killed_pull_goes_on_where_it_stopped(bench: Bench, tmp_path: Path) -> None:
     bench.hub.hold[WEIGHTS] = 300_000
-    child = start(["-m", "pomona", "pull", "acme/tiny"], bench.hub, tmp_path)
-    assert bench.hub.held.wait(SECONDS)
-    wait_for_size(bench.partial(WEIGHTS), 300_000, child)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    with started(PULL, bench.hub, tmp_path) as child:
+        wait_for_size(bench.partial(WEIGHTS), 300_000, child)
+        child.send_signal(signal.SIGKILL)
     assert bench.partial(WEIGHTS).stat().st_size == 300_000
     bench.hub.go.set()
     bench.hub.asked.clear()
@@ -50,12 +49,12 @@ def test_a_killed_pull_goes_on_where_it_stopped(bench: Bench, tmp_path: Path) ->
 
 def test_two_processes_that_pull_the_same_take_turns(bench: Bench, tmp_path: Path) -> None:
     bench.hub.hold[WEIGHTS] = 200_000
-    children = [start(["-m", "pomona", "pull", "acme/tiny"], bench.hub, tmp_path) for _ in range(2)]
-    assert bench.hub.held.wait(SECONDS)
-    bench.hub.go.set()
-    for child in children:
-        _, told = child.communicate(timeout=SECONDS)
-        assert child.returncode == 0, told
+    with started(PULL, bench.hub, tmp_path) as one, started(PULL, bench.hub, tmp_path) as other:
+        assert bench.hub.held.wait(SECONDS)
+        bench.hub.go.set()
+        for child in (one, other):
+            _, told = child.communicate(timeout=SECONDS)
+            assert child.returncode == 0, told
     assert len(bench.hub.downloads(WEIGHTS)) == 1
     assert (bench.snapshot() / WEIGHTS).read_bytes() == (STORIES / WEIGHTS).read_bytes()
     assert not list(bench.cache.rglob("*.incomplete"))
@@ -69,11 +68,11 @@ def test_a_token_file_of_the_library_is_used(bench: Bench, tmp_path: Path) -> No
 
 
 def test_the_offline_switches(bench: Bench, tmp_path: Path) -> None:
-    children = [
-        start(["-m", "pomona", "pull", "acme/tiny"], bench.hub, tmp_path, **{variable: "1"})
-        for variable in ("HF_HUB_OFFLINE", "POMONA_HUB__OFFLINE")
-    ]
-    for child in children:
-        _, told = child.communicate(timeout=SECONDS)
-        assert (child.returncode, "offline" in told) == (69, True), told
+    with (
+        started(PULL, bench.hub, tmp_path, HF_HUB_OFFLINE="1") as one,
+        started(PULL, bench.hub, tmp_path, POMONA_HUB__OFFLINE="1") as other,
+    ):
+        for child in (one, other):
+            _, told = child.communicate(timeout=SECONDS)
+            assert (child.returncode, "offline" in told) == (69, True), told
     assert bench.hub.asked == []

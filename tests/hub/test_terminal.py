@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.conftest import STORIES, Bench
-from tests.hub.processes import SECONDS, environment_of, start, wait_for_size
+from tests.hub.processes import SECONDS, environment_of, started, wait_for_size
 
 WEIGHTS = "model.safetensors"
 BAR = re.compile(r"Downloading .* \d+% +[\d.]+ KiB of 1\.0 MiB +[\d.]+ [KMG]iB/s 0:\d\d:\d\d +model\.safetensors")
@@ -31,13 +31,16 @@ class Terminal:
         self.near, self.far = pty.openpty()
         self.seen = ""
 
-    def read_until(self, holds: Callable[[str], object]) -> None:
-        """Read until `holds` of what was seen, without escape sequences."""
+    def read_until(self, holds: Callable[[str], object], child: "subprocess.Popen[bytes]") -> None:
+        """Read until `holds` of what was seen, without escape sequences. All that the child says before its end counts."""
         deadline = time.monotonic() + SECONDS
         while not holds(ESCAPES.sub("", self.seen)):
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.near], [], [], 0.2)[0]:
+            ended = child.poll() is not None  # before it is read for the last time
+            if select.select([self.near], [], [], 0.0 if ended else 0.2)[0]:
                 self.seen += os.read(self.near, 65536).decode(errors="replace")
+            else:
+                assert not ended, self.seen
+            assert time.monotonic() < deadline, self.seen
 
 
 @pytest.fixture
@@ -64,11 +67,9 @@ def pull_on(terminal: Terminal, bench: Bench, folder: Path) -> "Generator[subpro
 def test_a_terminal_shows_bytes_speed_and_the_time_that_is_left(bench: Bench, tmp_path: Path, terminal: Terminal) -> None:
     bench.hub.hold[WEIGHTS] = 300_000
     with pull_on(terminal, bench, tmp_path) as child:
-        terminal.read_until(
-            re.compile(r"Downloading .* \d+% +[\d.]+ KiB of 1\.0 MiB +[\d.]+ [KMG]iB/s 0:\d\d:\d\d +model\.safetensors").search
-        )
+        terminal.read_until(BAR.search, child)
         bench.hub.go.set()
-        terminal.read_until(lambda text: "acme/tiny is here. Try: pomona chat -m acme/tiny" in text)
+        terminal.read_until(lambda text: "acme/tiny is here. Try: pomona chat -m acme/tiny" in text, child)
         assert child.wait(SECONDS) == 0
     assert "100% 1.0 MiB of 1.0 MiB" in ESCAPES.sub("", terminal.seen)
     assert SHOW_CURSOR in terminal.seen
@@ -77,9 +78,9 @@ def test_a_terminal_shows_bytes_speed_and_the_time_that_is_left(bench: Bench, tm
 def test_ctrl_c_on_a_terminal_says_how_to_go_on(bench: Bench, tmp_path: Path, terminal: Terminal) -> None:
     bench.hub.hold[WEIGHTS] = 300_000
     with pull_on(terminal, bench, tmp_path) as child:
-        terminal.read_until(lambda text: " KiB of 1.0 MiB" in text)
+        terminal.read_until(lambda text: " KiB of 1.0 MiB" in text, child)
         child.send_signal(signal.SIGINT)
-        terminal.read_until(lambda text: "`pomona pull acme/tiny` goes on from there" in text)
+        terminal.read_until(lambda text: "`pomona pull acme/tiny` goes on from there" in text, child)
         assert child.wait(SECONDS) == 130
     assert terminal.seen.rindex(SHOW_CURSOR) < terminal.seen.index("Interrupted.")
     assert "Traceback" not in terminal.seen
@@ -88,10 +89,10 @@ def test_ctrl_c_on_a_terminal_says_how_to_go_on(bench: Bench, tmp_path: Path, te
 def test_what_was_interrupted_goes_on(bench: Bench, tmp_path: Path) -> None:
     """And a pipe gets lines without control characters."""
     bench.hub.hold[WEIGHTS] = 100_000
-    child = start(PULL, bench.hub, tmp_path)
-    wait_for_size(bench.partial(WEIGHTS), 100_000, child)
-    child.send_signal(signal.SIGINT)
-    said, told = child.communicate(timeout=SECONDS)
+    with started(PULL, bench.hub, tmp_path) as child:
+        wait_for_size(bench.partial(WEIGHTS), 100_000, child)
+        child.send_signal(signal.SIGINT)
+        said, told = child.communicate(timeout=SECONDS)
     assert (child.returncode, said) == (130, "")
     *lines, last = told.rstrip().splitlines()
     assert last == "Interrupted. What came is kept: `pomona pull acme/tiny` goes on from there."

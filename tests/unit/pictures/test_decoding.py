@@ -1,10 +1,13 @@
 """Files to pixels in another process: formats, orientation, colours, bombs, damage."""
 
+import gc
 import random
 import sys
+import time
 from collections.abc import Generator, Sequence
 from typing import cast
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -219,6 +222,25 @@ def test_a_worker_that_hangs_dies_or_lies_costs_one_picture(command: tuple[str, 
     with Decoder(command, workers=1, seconds=0.3) as decoder:
         for _ in range(2):
             assert words in refusal(decoder, b"anything")
+
+
+def test_a_worker_that_died_between_two_jobs_is_replaced_and_leaves_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+
+    def note(found: "sys.UnraisableHookArgs") -> None:
+        left.append(str(found.exc_value))
+
+    monkeypatch.setattr(sys, "unraisablehook", note)  # files that nobody closed say so there
+    before = set(psutil.Process().children())
+    with Decoder(workers=1) as decoder:
+        decoded(decoder, saved(halves(64, 32), "PNG"))
+        [worker] = set(psutil.Process().children()) - before
+        worker.kill()
+        while worker.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
+        assert decoded(decoder, saved(halves(64, 32), "PNG"))[0].size == (64, 32)
+        gc.collect()
+    assert left == []
 
 
 def test_a_plan_that_refuses_leaves_the_worker_as_it_was(decoder: Decoder) -> None:

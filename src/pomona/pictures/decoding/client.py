@@ -46,11 +46,13 @@ class Decoder:
         """
         worker = self._slots.get()
         try:
-            if worker is None or not worker.alive:
-                worker = _Worker(self._command)
+            if worker is not None and not worker.usable:  # it died between two jobs
+                worker.end()
+                worker = None
+            worker = worker or _Worker(self._command)
             return worker.decode(Job(source, limits), plan, self._seconds)
         finally:
-            if worker is not None and not worker.alive:
+            if worker is not None and not worker.usable:
                 worker.end()
                 worker = None
             self._slots.put(worker)
@@ -70,20 +72,22 @@ class _Worker:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
         self._requests, self._answers = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
         self._late = False
+        self._sound = True
 
     @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def usable(self) -> bool:
+        """Whether it may get another job. One that was killed may not, though the system takes a while to end it."""
+        return self._sound and not self._late and self._process.poll() is None
 
     def decode(self, job: Job, plan: Plan, seconds: float) -> list[bytes]:
         timer = threading.Timer(seconds, self._give_up)
         timer.start()
-        sound = False
+        self._sound = False
         try:
             found = self._exchange(job, plan)
-            sound = True
+            self._sound = True
         except PictureRefused:
-            sound = True
+            self._sound = True
             raise
         except (OSError, EOFError, msgspec.MsgspecError):
             reason = (
@@ -92,7 +96,8 @@ class _Worker:
             raise PictureRefused(reason) from None
         finally:
             timer.cancel()
-            if not sound:
+            timer.join()  # from here on it does not give up any more
+            if not self._sound:
                 self._process.kill()
         if isinstance(found, Refused):
             raise PictureRefused(found.reason)
