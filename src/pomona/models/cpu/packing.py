@@ -31,7 +31,7 @@ class PackedWeights:
         self._kept: dict[int, np.ndarray[Any, Any]] = {}  # no memory may be used again while packed weights stand for it
         self.packed_bytes = 0
         if self._library is not None:
-            weakref.finalize(module, _forget, self._library, self._kept)
+            weakref.finalize(module, _forget, self._library, self._kept).atexit = False  # a product may still run then
 
     def add_quantized(self, plain: mx.array, layer: Any) -> None:
         """`plain` (..., out, in) is what `layer` holds in affine groups. Kinds without a packed product are left alone."""

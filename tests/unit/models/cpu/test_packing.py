@@ -4,16 +4,21 @@ import ctypes
 import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pomona.models.cpu.compiling import compiled_library
+from pomona.models.cpu.compiling import FLAGS, compiled_library
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+FEW_ROWS = 16
+"""Are multiplied here even by plain weights."""
 GEMM = ctypes.CFUNCTYPE(None)
 
 
@@ -51,9 +56,9 @@ class Products:
     def multiply(self, rows: Floats, plain: Floats, alpha: float = 1, beta: float = 0, out: Floats | None = None) -> Floats:
         (m, k), n = rows.shape, plain.shape[0]
         out = np.full((m, n), np.nan, np.float32) if out is None else out
-        numbers = ctypes.c_float(alpha), ctypes.c_float(beta)
+        numbers, steps = (ctypes.c_float(alpha), ctypes.c_float(beta)), [array.strides[0] // 4 for array in (rows, plain, out)]
         self._library["cblas_sgemm"](
-            ROW_MAJOR, PLAIN, TRANSPOSED, m, n, k, numbers[0], _at(rows), k, _at(plain), k, numbers[1], _at(out), n
+            ROW_MAJOR, PLAIN, TRANSPOSED, m, n, k, numbers[0], _at(rows), steps[0], _at(plain), steps[1], numbers[1], _at(out), steps[2]
         )
         return out
 
@@ -95,7 +100,79 @@ def products(request: pytest.FixtureRequest, folder: Path) -> Products:
     return Products(folder, request.param)
 
 
+@pytest.fixture(scope="module", params=FLAGS[1:], ids=" ".join)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Products:
+    """For this processor, and for any of its kind: with other registers, and without fused products."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pomona.models.cpu.compiling.FLAGS", (request.param,))
+        return Products(tmp_path_factory.mktemp("built"), 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A product. `bits` 16: bfloat16 weights. `first` and `n`: the columns that are asked for, of `columns`."""
+
+    bits: int
+    group: int
+    groups: int
+    columns: int
+    first: int
+    n: int
+    m: int
+    gaps: tuple[int, int]
+    alpha: float
+    beta: float
+    seed: int
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Of any shape."""
+    columns = draw(st.integers(1, 200))
+    first = draw(st.sampled_from([0, 0, *range(0, columns, 64), draw(st.integers(0, columns - 1))]))
+    return Case(
+        bits=draw(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 16])),
+        group=draw(st.sampled_from([8, 32, 64, 128])),
+        groups=draw(st.integers(1, 5)),
+        columns=columns,
+        first=first,
+        n=draw(st.integers(1, columns - first)),
+        m=draw(st.integers(1, 48)),
+        gaps=(draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+        alpha=draw(st.sampled_from([1.0, -0.5])),
+        beta=draw(st.sampled_from([0.0, 0.0, 2.0])),
+        seed=draw(st.integers(0, 2**16)),
+    )
+
+
 if sys.platform == "linux":
+
+    @given(case=cases())
+    @settings(max_examples=150)
+    def test_any_product_is_that_of_the_plain_weights_and_a_row_gets_the_same_bits_alone(built: Products, case: Case) -> None:
+        """Columns beside those that are asked for stay as they are, and so do numbers between rows."""
+        k = case.group * case.groups
+        plain, words, scales, biases = _quantized(case.columns, k, min(case.bits, 8), case.group, case.seed)
+        plain = _halves(plain) if case.bits == 16 else plain
+        assert built.pack_halves(plain) if case.bits == 16 else built.pack(plain, case.bits, case.group, words, scales, biases)
+        asked, before = plain[case.first : case.first + case.n], built.passed_on
+        rows = _rows(case.m, k + case.gaps[0])[:, :k]
+        wide = _rows(case.m, case.n + case.gaps[1])
+        found = wide.copy()
+        built.multiply(rows, asked, case.alpha, case.beta, found[:, : case.n])
+        alone = wide.copy()
+        for row in range(case.m):
+            built.multiply(rows[row : row + 1], asked, case.alpha, case.beta, alone[row : row + 1, : case.n])
+        packed, within = case.first % 64 == 0 and case.m <= built.most_rows, case.m <= FEW_ROWS
+        built.unpack(plain)
+        if not packed and not within:
+            assert built.passed_on == before + 1
+            return
+        expected = case.alpha * _expected(rows, asked) + case.beta * wide[:, : case.n]
+        assert np.allclose(found[:, : case.n], expected, rtol=1e-4, atol=5e-4 * k**0.5)
+        assert np.array_equal(found[:, case.n :], wide[:, case.n :])
+        assert np.array_equal(found, alone)
+        assert built.passed_on == before
 
     @pytest.mark.parametrize(("bits", "group"), [*itertools.product([3, 4, 5, 6, 8], [32, 64, 128])])
     def test_every_shape_gets_the_product_of_the_plain_weights(products: Products, bits: int, group: int) -> None:
