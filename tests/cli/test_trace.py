@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from pomona.cli.tracing import waterfall
+from pomona.cli.tracing import listing, waterfall
 from pomona.core.generation import GenerateRequest
 from pomona.core.tracing.times import Delay, RowTimes, Span
 from tests.api.gateway import MODEL, Gateway, running
@@ -85,9 +86,45 @@ def test_one_request_is_plain_text_for_a_pipe(ask: Ask, gateway: Gateway) -> Non
     assert json.loads(ask("r-1", "--json").stdout)["id"] == "r-1"
 
 
-def test_ids_and_filters_do_not_go_together(ask: Ask) -> None:
-    result = ask("r-1", "--slowest")
-    assert (result.exit_code, "An ID says which request is meant" in result.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("r-1", "--slowest"), "An ID says which request is meant"),
+        (("--follow", "--slowest"), "leave out --slowest and --running"),
+        (("--follow", "--running"), "leave out --slowest and --running"),
+        (("a/b",), "'a/b' is no id. Ids have letters"),
+        (("..",), "'..' is no id"),
+        (("",), "'' is no id"),
+        (("--url", "localhost:1"), "'localhost:1' is no address. Addresses begin with http://"),
+    ],
+)
+def test_what_does_not_make_sense_is_refused(pomona: Pomona, arguments: tuple[str, ...], why: str) -> None:
+    result = pomona("trace", *arguments)
+    assert (result.exit_code, why in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("width", "shown"), [(200, 10), (90, 5), (62, 4)])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(monkeypatch: pytest.MonkeyPatch, width: int, shown: int) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    for name, value in {"COLUMNS": str(width), "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    request = {"id": f"req_{'1' * 32}", "endpoint": "chat.completions", "model": "pomona-tiny", "outcome": "ok", "running": False}
+    numbers = {
+        "arrived_at": 0.0,
+        "seconds": 1.0,
+        "first_token_seconds": 0.5,
+        "prompt_tokens": 9,
+        "cached_tokens": 4,
+        "completion_tokens": 3,
+    }
+    longest = {"name": "put_back", "phase": "put_back", "seconds": 0.5}
+    listing.print_requests({"kept": 1, "found": 1, "requests": [{**request, **numbers, "longest": longest}]}, color=False)
+    lines = re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert len(re.split("  +", lines[0].strip())) == shown
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert len(lines) == 2 if width >= 80 else len(lines) <= 4
+    assert "put back" in screen.getvalue()
 
 
 def test_an_id_that_is_not_kept_says_what_to_do(ask: Ask) -> None:
@@ -176,7 +213,7 @@ def test_a_terminal_gets_bars_that_are_as_long_as_the_times(monkeypatch: pytest.
     for name, value in {"COLUMNS": "62", "TERM": "xterm-256color"}.items():
         monkeypatch.setenv(name, value)
     waterfall.print_trace(DOCUMENT, color=color)
-    lines = [line for line in screen.getvalue().splitlines() if line.startswith(("turn", "tokens "))]
+    lines = [line for line in screen.getvalue().splitlines() if line.startswith(("turn", "decode  "))]
     assert "\x1b[2J" not in screen.getvalue()
     bars = [(line.count("█"), line.count("▒")) for line in lines]
     assert bars == [(0, 20), (10, 10)]

@@ -43,10 +43,18 @@ def console(*, color: bool | None, error: bool = False) -> "Console":
     return Console(stderr=error, no_color=color is False, highlight=False, soft_wrap=error, emoji=False, markup=False)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, color: bool | None, numeric: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Cell]],
+    *,
+    color: bool | None,
+    numeric: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> None:
     """A table without frames: columns apart by two spaces, names of `numeric` columns to the right.
 
-    On a terminal long cells fold; elsewhere nothing is cut and nothing coloured, so that the output can be searched.
+    On a terminal that is too narrow, `optional` columns are left out in their order, and then long cells fold; elsewhere nothing is cut
+    and nothing coloured, so that the output can be searched.
     """
     if not sys.stdout.isatty():
         _print_plain_table(columns, rows, numeric)
@@ -56,19 +64,39 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *,
 
     screen = console(color=color)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
+    left = _fitting(columns, _widths(columns, rows), optional, screen.width)
+    for name in left:
         table.add_column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1]) for cell in row))
+        shown = (cell for name, cell in zip(columns, row, strict=True) if name in left)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else Text(cell[0], style=cell[1]) for cell in shown))
     screen.print(table)
 
 
 def _print_plain_table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], numeric: Sequence[str]) -> None:
-    texts = [list(columns), *([cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows)]
-    widths = [max(len(row[index]) for row in texts) for index in range(len(columns))]
-    for row in texts:
+    widths = _widths(columns, rows)
+    for row in (columns, *(map(_text, row) for row in rows)):
         cells = zip(columns, row, widths, strict=True)
         click.echo("  ".join(text.rjust(width) if name in numeric else text.ljust(width) for name, text, width in cells).rstrip())
+
+
+def _text(cell: str | Cell) -> str:
+    return cell if isinstance(cell, str) else cell[0]
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> list[int]:
+    return [max(len(name), *(len(_text(row[index])) for row in rows), 0) for index, name in enumerate(columns)]
+
+
+def _fitting(columns: Sequence[str], widths: Sequence[int], optional: Sequence[str], most: int) -> list[str]:
+    """The columns that are shown on a screen of `most` letters."""
+    width = dict(zip(columns, widths, strict=True))
+    left = list(columns)
+    for name in optional:
+        if sum(width[each] + 2 for each in left) - 2 <= most:
+            break
+        left.remove(name)
+    return left
 
 
 def print_facts(facts: Mapping[str, str]) -> None:

@@ -28,6 +28,8 @@ async def connect(invocation: Invocation, url: str | None, api_key: str | None) 
 
     from pomona.ops.admin_client import AdminClient, admin_url
 
+    if url and not url.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{url!r} is no address. Addresses begin with http:// or https://.", param_hint="--url")
     settings = invocation.settings(log_level="warning").settings
     key = api_key or settings.access.key
     async with httpx.AsyncClient(trust_env=False, headers={"authorization": f"Bearer {key}"} if key else None) as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 MOST_FOLLOWED = 1000
 """Requests that are asked for at once while following."""
+_ID = re.compile(r"(?!\.\.?$)[A-Za-z0-9._:-]{1,128}")
+
+
+def _checked(_context: click.Context, _parameter: click.Parameter, id: str | None) -> str | None:
+    if id is not None and not _ID.fullmatch(id):
+        raise click.BadParameter(f"{id!r} is no id. Ids have letters, digits and . _ : -; `pomona trace` lists those that are kept.")
+    return id
 
 
 @click.command(cls=PomonaCommand)
-@click.argument("id", required=False)
+@click.argument("id", required=False, callback=_checked)
 @server_options
 @click.option("--slowest", is_flag=True, help="The slowest requests first, not the newest.")
 @click.option("--slower-than", type=click.FloatRange(min=0), metavar="SECONDS", help="Only requests that took longer.")
@@ -42,6 +50,8 @@ def trace(context: click.Context, /, id: str | None, **options: Any) -> None:
       pomona trace --slowest --slower-than 2
       pomona trace chatcmpl-8f1c…
     """
+    if options["follow"] and (options["slowest"] or options["running"]):
+        raise click.UsageError("--follow shows requests as they end: leave out --slowest and --running.")
     filters = _filters(**{name: options.pop(name) for name in ("slowest", "slower_than", "model", "outcome", "running", "limit")})
     if id is not None and filters.keys() - {"limit"}:
         raise click.UsageError("An ID says which request is meant: leave out --slowest, --slower-than, --model, --outcome and --running.")

@@ -7,11 +7,13 @@ from typing import Any
 import click
 
 from pomona.cli.output import Cell, human_seconds, print_table, printable
+from pomona.cli.tracing.waterfall import name_of
 
 Json = dict[str, Any]
 _COLORS: Mapping[str, str] = {"ok": "green", "running": "cyan", "cancelled": "yellow"}
 _COLUMNS = ("time", "id", "endpoint", "model", "outcome", "seconds", "first token", "prompt", "answer", "most of it")
 _NUMBERS = ("seconds", "first token", "prompt", "answer")
+_OPTIONAL = ("endpoint", "first token", "answer", "prompt", "model", "time")
 
 
 def print_requests(page: Json, *, color: bool | None) -> None:
@@ -20,7 +22,7 @@ def print_requests(page: Json, *, color: bool | None) -> None:
     if not requests:
         click.echo(_nothing(page))
         return
-    print_table(_COLUMNS, [_row(request) for request in requests], color=color, numeric=_NUMBERS)
+    print_table(_COLUMNS, [_row(request) for request in requests], color=color, numeric=_NUMBERS, optional=_OPTIONAL)
     if page["found"] > len(requests):
         click.echo(f"{page['found'] - len(requests)} more; `--limit {page['found']}` shows them.")
 
@@ -30,7 +32,7 @@ def line_of(request: Json) -> str:
     longest: Json = request["longest"]
     when, outcome = time.strftime("%H:%M:%S", time.localtime(request["arrived_at"])), str(request["outcome"])
     text = (
-        f"{human_seconds(request['seconds'])}, {longest['phase']} {human_seconds(longest['seconds'])}, "
+        f"{human_seconds(request['seconds'])}, {name_of(longest['phase'])} {human_seconds(longest['seconds'])}, "
         f"{request['prompt_tokens']} + {request['completion_tokens']} tokens"
     )
     shown = f"{request['id']}  {request['endpoint']}  {request['model'] or ''}"
@@ -45,7 +47,8 @@ def _nothing(page: Json) -> str:
 
 def _row(request: Json) -> list[str | Cell]:
     outcome, longest = str(request["outcome"]), request["longest"]
-    doing = f"now: {request['now']}" if request["running"] else f"{longest['phase']} {human_seconds(longest['seconds'])}"
+    most = f"{name_of(longest['phase'])} {human_seconds(longest['seconds'])}"
+    doing = f"now: {name_of(request['now'] or 'other')}" if request["running"] else most
     cached = f" ({request['cached_tokens']} cached)" if request["cached_tokens"] else ""
     return [
         time.strftime("%H:%M:%S", time.localtime(request["arrived_at"])),

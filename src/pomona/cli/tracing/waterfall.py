@@ -13,10 +13,10 @@ from pomona.cli.output import Cell, console, human_seconds, print_table, printab
 
 Json = dict[str, Any]
 _COLORS: Mapping[str, str] = {
-    "receive": "blue",
-    "template": "blue",
-    "pictures": "blue",
-    "control": "blue",
+    "receive": "bright_blue",
+    "template": "bright_blue",
+    "pictures": "bright_blue",
+    "control": "bright_blue",
     "queue": "yellow",
     "load": "yellow",
     "cache": "magenta",
@@ -29,11 +29,10 @@ _COLORS: Mapping[str, str] = {
     "restart": "red",
     "reader": "magenta",
     "write": "magenta",
-    "parse": "blue",
-    "deliver": "blue",
+    "parse": "bright_blue",
+    "deliver": "bright_blue",
 }
 _WORK = frozenset({"receive", "template", "pictures", "control", "prefill", "vectors", "decode", "parse", "deliver"})
-_NAMES: Mapping[str, str] = {"put_back": "put back", "prefill": "prompt", "decode": "tokens", "threads": "thread", "deliver": "sending"}
 _SMALL = 0.002
 """Of the whole: what is smaller is not drawn on a terminal."""
 _LABEL, _NUMBER, _LEAST_BAR, _MOST_BAR = 10, 9, 20, 100
@@ -74,7 +73,7 @@ def _draw(document: Json, color: bool | None) -> None:
     total = max(float(document["seconds"]), 1e-9)
     items: list[Json] = [item for item in document["timeline"] if item["seconds"] >= _SMALL * total]
     for item in items:
-        line = Text(_name(item["name"]).ljust(_LABEL))
+        line = Text(name_of(item["name"]).ljust(_LABEL))
         line.append(" " * min(width - 1, int(width * item["start"] / total)))
         for letters, phase in _bar(item, width / total):
             line.append(letters, style=_COLORS.get(phase, ""))
@@ -82,11 +81,11 @@ def _draw(document: Json, color: bool | None) -> None:
         line.append(human_seconds(item["seconds"]).rjust(_NUMBER + 1))
         screen.print(line, soft_wrap=True)
     small = len(document["timeline"]) - len(items)
-    legend = Text("", style="dim")
+    legend = Text()
     for phase in dict.fromkeys(part["phase"] for item in items for part in item["parts"]):
         legend.append("█ " if phase in _WORK else "▒ ", style=_COLORS.get(phase, ""))
-        legend.append(f"{_name(phase)}  ")
-    screen.print(legend.append(f"and {small} short ones" if small else ""), soft_wrap=True)
+        legend.append(f"{name_of(phase)}  ", style="dim")
+    screen.print(legend.append(f"and {small} short ones" if small else "", style="dim"), soft_wrap=True)
 
 
 def _bar(item: Json, scale: float) -> Iterator[tuple[str, str]]:
@@ -138,5 +137,6 @@ def _passes(count: int) -> str:
     return "1 pass" if count == 1 else f"{count} passes"
 
 
-def _name(name: str) -> str:
-    return _NAMES.get(name, name.replace("_", " "))
+def name_of(name: str) -> str:
+    """Of a phase or a step, for people."""
+    return name.replace("_", " ")

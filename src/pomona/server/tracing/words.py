@@ -43,7 +43,7 @@ WORDS: Mapping[str, Word] = {
     "decode_rest": Word("engine", "other work of the engine, between tokens"),
     "restart": Word("restart", "the engine had died, and another took over"),
     "parse": Word("parse", "reading what the model wrote, behind its last token"),
-    "write": Word("write", "waiting for a slow client to take the answer"),
+    "write": Word("write", "writing the answer, which a slow client makes last"),
     "deliver": Word("deliver", "encoding and sending the rest of the answer"),
     "other": Word("other", "not accounted for"),
 }
