@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -93,8 +94,7 @@ class House:
 
     def loaded(self) -> list[tuple[str, int]]:
         """(model, process id) of engines that hold a model."""
-        documents = httpx.get(f"{self.admin_url}/health", timeout=PATIENCE_SECONDS).json()["engines"]
-        return [(each["model"], each["pid"]) for each in documents if each["pid"] is not None and each["state"] == "ready"]
+        return [(each["model"], each["pid"]) for each in self._health() if each["pid"] is not None and each["state"] == "ready"]
 
     def read(self) -> Reading:
         """All of it."""
@@ -155,12 +155,17 @@ class House:
         return problems + ([f"files outlived the server: {left}"] if left else [])
 
     def _is_calm(self) -> bool:
-        reading = self.read()
-        loaded = [model for model, _ in self.loaded()]
-        for model in loaded:
-            if model != MAIN:
+        """A client that has left may have left a load behind: of two processes, one may be such, and none in spare."""
+        states = {each["model"]: each["state"] for each in self._health()}
+        for model, state in states.items():
+            if model != MAIN and state == "ready":
                 httpx.post(f"{self.admin_url}/admin/models/{model}/unload", timeout=PATIENCE_SECONDS)
-        return (reading.pages_used, reading.rows, loaded, reading.engines) == (0, 0, [MAIN], 2)
+        reading = self.read()
+        return (reading.pages_used, reading.rows, states, reading.engines) == (0, 0, {MAIN: "ready"}, 2)
+
+    def _health(self) -> list[dict[str, Any]]:
+        """What it says of each engine."""
+        return httpx.get(f"{self.admin_url}/health", timeout=PATIENCE_SECONDS).json()["engines"]
 
     def _metric(self, name: str) -> float:
         """The sum over all models."""

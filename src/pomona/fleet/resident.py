@@ -1,6 +1,7 @@
 """One model with an engine process of its own, and what stands before it. Whatever its task, this is how it comes to life."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pomona.core.ports import Embedder, Generator, Reranker
-from pomona.core.settings import EngineSettings, Settings
+from pomona.core.settings import EngineSettings, LoggingSettings, Settings
 from pomona.core.status import EngineReport, EngineState, ModelFacts, Task
 from pomona.engine.protocol import Launch
 from pomona.fleet.generator import AdapterOf, ModelGenerator, no_adapter
@@ -114,12 +115,18 @@ def _spawn(model: ResolvedModel, workshop: Workshop, kv_share: float) -> EngineC
         heartbeat_seconds=settings.fleet.heartbeat_seconds,
         engine=_with_share(settings.engine, kv_share),
         models=settings.models,
-        logging=settings.logging,
+        logging=_as_shown_here(settings.logging),
         draft=workshop.draft,
         vectors=settings.vectors,
         task=task_for(model, settings.models),
     )
     return EngineClient(workshop.starter.start, lambda address: launch(address=address), settings.fleet, workshop.pressed)
+
+
+def _as_shown_here(settings: LoggingSettings) -> LoggingSettings:
+    """An engine writes to a pipe, and what comes out of it is shown where we write."""
+    human = settings.format == "auto" and sys.stderr.isatty()
+    return settings.model_copy(update={"format": "human"}) if human else settings
 
 
 def _with_share(settings: EngineSettings, share: float) -> EngineSettings:

@@ -2,10 +2,18 @@
 
 import asyncio
 import contextlib
-import signal
+import os
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Sequence
+
+LINES_KEPT = 20
+"""Of what it wrote last to its standard error."""
+READ_BYTES = 65536
+STANDARD_ERROR = 2
+LAST_LINES_SECONDS = 0.5
+"""For what is still in the pipe when it has ended. A compiler that runs below it may hold that open for longer."""
 
 
 class Child:
@@ -15,17 +23,34 @@ class Child:
     """A process can always be ended."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`. Its standard error is ours. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0)
+        """Start `command`. What it writes goes to our standard error. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
+        words, its_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=its_end, process_group=0
+            )
+        except OSError:
+            os.close(words)
+            raise
+        finally:
+            os.close(its_end)
         self._loop = asyncio.get_running_loop()
+        self._lines: deque[bytes] = deque(maxlen=LINES_KEPT)
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code, or minus the number of the signal that ended it."""
+        self._reading = threading.Thread(target=self._pass_on, args=(words,), name="child-words", daemon=True)
+        self._reading.start()
         threading.Thread(target=self._wait, name="child-watch", daemon=True).start()
 
     @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
+
+    @property
+    def written(self) -> str:
+        """The last lines that it wrote."""
+        return b"\n".join(self._lines).decode(errors="replace")
 
     def kill(self) -> None:
         """End it now, in whatever state it is."""
@@ -46,8 +71,23 @@ class Child:
                 stdin.write(line + b"\n")
                 stdin.flush()
 
+    def _pass_on(self, words: int) -> None:
+        """Whole lines, so that they do not mix with ours."""
+        begun = b""
+        while data := os.read(words, READ_BYTES):
+            *lines, begun = (begun + data).split(b"\n")
+            self._say(lines)
+        os.close(words)
+        self._say([begun] if begun else [])
+
+    def _say(self, lines: list[bytes]) -> None:
+        self._lines += lines
+        with contextlib.suppress(OSError):  # nobody reads ours any more
+            os.write(STANDARD_ERROR, b"".join(line + b"\n" for line in lines))
+
     def _wait(self) -> None:
         code = self._process.wait()
+        self._reading.join(LAST_LINES_SECONDS)
         with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everybody who would like to know
             self._loop.call_soon_threadsafe(self._note_exit, code)
 
@@ -56,15 +96,3 @@ class Child:
             self._process.stdin.close()
         if not self.exited.done():
             self.exited.set_result(code)
-
-
-def describe_exit(code: int) -> str:
-    """`code` in words: "exited with code 3", "was ended by SIGKILL (…)"."""
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = {"SIGKILL": " (somebody killed it, or the system ran out of memory)", "SIGABRT": " (the device or a library gave up)"}
-    return f"was ended by {name}{hint.get(name, '')}"

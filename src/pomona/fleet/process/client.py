@@ -33,19 +33,21 @@ from pomona.engine.protocol import (
     TextInput,
     ToGateway,
 )
-from pomona.fleet.process.child import Child, describe_exit
-from pomona.fleet.process.death import Death, count_oom_kills, judge_exit
+from pomona.fleet.process.child import Child
+from pomona.fleet.process.death import Death, OomCount, describe_exit, judge_exit, last_words
 from pomona.fleet.process.endpoint import Endpoint
 from pomona.fleet.process.link import Link
 from pomona.fleet.process.mailbox import Mailbox
 from pomona.fleet.process.naming import RowNames
 from pomona.fleet.process.starting import Start
-from pomona.fleet.process.vigil import Hang, Vigil, Vitals, read_vitals, runs_a_compiler
+from pomona.fleet.process.vigil import Vigil, Vitals, read_vitals, runs_a_compiler
 
 LAST_WORDS_SECONDS = 0.5
 """After a process has exited by itself, what it said before may still be under way for this long."""
 STUBBORN_SECONDS = 5.0
 """An engine that was told to end may finish its step for this long; one that loads is not asked."""
+FALLEN_SECONDS = 1.0
+"""One that has given up has nothing to do but to end, and a device in error may keep it from that."""
 Moved = Callable[[bool], None]
 LaunchAt = Callable[[str], Launch]
 """Address -> launch."""
@@ -54,7 +56,15 @@ LaunchAt = Callable[[str], Launch]
 class EngineClient:
     """Made on a running loop; `start` once, then `stream`; `stop` always, however it went."""
 
-    def __init__(self, start: Start, launch_at: LaunchAt, settings: FleetSettings, pressed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        start: Start,
+        launch_at: LaunchAt,
+        settings: FleetSettings,
+        pressed: Callable[[], bool] = lambda: False,
+        oom_count: OomCount | None = None,
+    ) -> None:
+        """`pressed`: memory is short now. `oom_count`: what the system has killed for that."""
         self._settings = settings
         self._pressed = pressed
         self._mailboxes: dict[str, Mailbox] = {}
@@ -68,7 +78,7 @@ class EngineClient:
         self.proved_at: float | None = None
         """When the device last worked, by `time.monotonic`."""
         self._vigil = Vigil(settings, self._vitals, lambda: self.replaceable and runs_a_compiler(self.pid))
-        self._oom_kills = count_oom_kills()
+        self._oom_count = oom_count or OomCount()
         self.death = Death()
         """What it died of, once it has."""
         self.was_idle = True
@@ -152,10 +162,13 @@ class EngineClient:
 
     async def stop(self) -> None:
         """End the process and every stream; leave nothing behind."""
+        patience_seconds = STUBBORN_SECONDS if self._loaded.done() else 0.0
+        if self.ended.done():
+            patience_seconds = min(patience_seconds, FALLEN_SECONDS)
         self._end(Cancelled("Pomona is shutting down and did not finish this answer. Send the request again."))
         self._link.send(Shutdown())
         try:
-            await self._child.stop(STUBBORN_SECONDS if self._loaded.done() else 0)
+            await self._child.stop(patience_seconds)
         finally:
             for watch in self._watches:
                 watch.cancel()
@@ -208,8 +221,7 @@ class EngineClient:
             case LoadFailed(code=code, message=text):
                 self._end(error_of(code, text))
             case Fallen(message=text):
-                self.death = judge_exit(1, text, oom_kills_before=None, pressed=False)
-                self._end(EngineFailed(text))
+                self._die(judge_exit(1, text, oom_kills=None, pressed=False), text)
 
     def _deliver(self, row: Row) -> None:
         mailbox = self._mailboxes.get(row.id)
@@ -252,10 +264,19 @@ class EngineClient:
         if code > 0:  # it ended itself, and said why
             await asyncio.wait([self.ended], timeout=LAST_WORDS_SECONDS)
         self._link.take()
-        if not self.ended.done():
-            self.death = judge_exit(code, "", oom_kills_before=self._oom_kills, pressed=self._pressed())
-        doing = "while it worked. Send the request again." if self._loaded.done() else "while it loaded the model. Its log says more."
-        self._end(EngineFailed(f"The engine process of {self._model!r} {describe_exit(code)} {doing}"))
+        if self.ended.done():
+            return
+        words = last_words(self._child.written)
+        death = judge_exit(code, words, oom_kills=self._oom_count.kills, pressed=self._pressed())
+        said = f": {words}" if words else ""
+        doing = "worked" if self._loaded.done() else "loaded the model"
+        self._die(death, f"The engine process of {self._model!r} {describe_exit(code)} while it {doing}{said}")
+
+    def _die(self, death: Death, what: str, then: str = "") -> None:
+        """`what` has happened; the client had better do what is said `then`."""
+        self.death = replace(death, what=what)
+        then = then or (death.advice if self._loaded.done() else "Its log says more.")
+        self._end(EngineFailed(f"{what}. {then}"))
 
     async def _watch_silence(self) -> None:
         """End a process that hangs. Silence while this process slept is none."""
@@ -268,13 +289,9 @@ class EngineClient:
                 self._vigil.oversleep(overslept)
             hang = self._vigil.look()
             if hang is not None and not self.ended.done():
-                self.death = Death(by_hand=hang.by_hand)
-                self._end(EngineFailed(self._describe_hang(hang)))
+                then = "" if self.replaceable else "It runs inside this program, which must be started again."
+                self._die(Death(by_hand=hang.by_hand), f"The engine process of {self._model!r} hung: {hang.reason}", then)
                 self._child.kill()
 
     def _vitals(self) -> Vitals | None:
         return read_vitals(self.pid) if self.replaceable else None
-
-    def _describe_hang(self, hang: Hang) -> str:
-        then = "Send the request again." if self.replaceable else "It runs inside this program, which must be started again."
-        return f"The engine process of {self._model!r} hung: {hang.reason}. {then}"

@@ -22,6 +22,8 @@ class ThreadChild:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """The exit code that a process would have."""
+        self.written = ""
+        """What it writes is ours, and not kept."""
         self.lost = False
         """It hangs: nothing can end it but the end of the program."""
         self._thread = threading.Thread(target=self._serve, args=(launch,), name=f"engine {launch.model}", daemon=True)

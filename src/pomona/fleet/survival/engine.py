@@ -20,6 +20,8 @@ from pomona.fleet.survival.supervisor import Supervisor
 
 STRIKES = 2
 """Engines in a row that a request may kill."""
+DOUBT = 0.5
+"""Of a strike, where it may have been somebody's hand."""
 RELOADS = 3.0
 """An answer that has begun waits for the next engine as long as so many loads took before, where that is more than new ones wait."""
 log = get_logger(__name__)
@@ -127,11 +129,11 @@ class SurvivingEngine:
 
     def _note_end(self, client: EngineClient) -> None:
         """An engine has died: who is to blame is known at once, although slow readers will hear of it later."""
-        suspect = self._readmission.fell(client, blameless=client.death.by_hand or not isinstance(client.ended.result(), EngineFailed))
+        suspect = self._readmission.fell(client, strike=_strike_for(client))
         if suspect is not None:
             log.warning("row_suspected", pid=client.pid, strikes=suspect.strikes, answered_tokens=len(suspect.answered))
             if suspect.strikes >= STRIKES:
-                self._quarantine.add(suspect.digest())
+                self._quarantine.add(suspect.digest(), f"{client.death.what}. {client.death.hint}".rstrip())
 
     def _resume(self, row: Survivor, client: EngineClient, error: PomonaError) -> None:
         """Let `row` come back after `client`'s engine has died. Raises why it cannot."""
@@ -143,6 +145,12 @@ class SurvivingEngine:
             raise EngineFailed(_too_often(row, error))
         row.resumes += 1
         self._resumed += 1
+
+
+def _strike_for(client: EngineClient) -> float:
+    if client.death.by_hand or not isinstance(client.ended.result(), EngineFailed):
+        return 0.0
+    return DOUBT if client.death.doubtful else 1.0
 
 
 def _seeded(prompt: Prompt) -> Prompt:

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -21,30 +21,39 @@ class Quarantine:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._until: dict[bytes, float] = {}
+        self._kept: dict[bytes, _Sentence] = {}
 
     def __len__(self) -> int:
         """How many requests are refused at the moment."""
         now = self._clock()
-        self._until = {digest: until for digest, until in self._until.items() if until > now}
-        return len(self._until)
+        self._kept = {digest: sentence for digest, sentence in self._kept.items() if sentence.until > now}
+        return len(self._kept)
 
-    def add(self, digest: bytes) -> None:
-        """Refuse requests of this digest from now on."""
-        self._until[digest] = self._clock() + self._seconds
-        while len(self._until) > MOST:
-            del self._until[next(iter(self._until))]
+    def add(self, digest: bytes, why: str) -> None:
+        """Refuse requests of this digest from now on. `why` says how the last engine died."""
+        self._kept[digest] = _Sentence(until=self._clock() + self._seconds, why=why)
+        while len(self._kept) > MOST:
+            del self._kept[next(iter(self._kept))]
 
     def check(self, digest: Callable[[], bytes]) -> None:
         """Raises Quarantined. The digest is made only where one is kept at all."""
-        if not self._until:
+        if not self._kept:
             return
-        left = self._until.get(digest(), 0.0) - self._clock()
-        if left > 0:
+        sentence = self._kept.get(digest())
+        left = sentence.until - self._clock() if sentence else 0.0
+        if sentence and left > 0:
             raise Quarantined(
                 f"This very request killed the engine twice in a row, so it is refused for another {left:.0f} seconds. Change it, or "
-                "report it with the server's log."
+                f"report it with the server's log. The last time: {sentence.why}"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sentence:
+    """By the clock; `why` is for people."""
+
+    until: float
+    why: str
 
 
 def digest_of(prompt: Prompt) -> bytes:

@@ -20,13 +20,13 @@ class Survivor:
     arrival: int
     answered: list[int] = field(default_factory=list[int])
     resumes: int = 0
-    strikes: int = 0
+    strikes: float = 0.0
     """Engines in a row that died when this one alone had made nothing, or was alone."""
     fresh: bool = True
     """It has made nothing in its present engine."""
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def order(self) -> tuple[float, int, int]:
         """Its place in line, the lowest first: suspects come last."""
         return self.strikes, self.priority, self.arrival
 
@@ -90,8 +90,8 @@ class Readmission:
             self._trial = None
         self._next()
 
-    def fell(self, client: EngineClient, *, blameless: bool) -> Survivor | None:
-        """`client`'s engine has died, and all rows inside with it. The one that has a strike for it, unless the death is `blameless`."""
+    def fell(self, client: EngineClient, *, strike: float) -> Survivor | None:
+        """`client`'s engine has died, and all rows inside with it. The one that gets the `strike` for it, if one does; 0 is for nobody."""
         inside = [row for row, its in self._inside.items() if its is client]
         for row in inside:
             del self._inside[row]
@@ -101,9 +101,9 @@ class Readmission:
             if not turn.done():
                 turn.set_result(False)
         suspect = suspect_among(inside)
-        if blameless or suspect is None:
+        if not strike or suspect is None:
             return None
-        suspect.strikes += 1
+        suspect.strikes += strike
         return suspect
 
     def _next(self) -> None:

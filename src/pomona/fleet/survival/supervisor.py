@@ -185,8 +185,9 @@ class Supervisor:
         self.when_ended(client)
 
     def _save_memory(self, client: EngineClient) -> None:
-        """After a death for want of memory, the next process plans for less."""
-        if client.death.of_memory and self._kv_share > LEAST_KV_SHARE:
+        """After a death for want of memory, the next process plans for less. One that may have been such counts from the second in a row."""
+        again = client.death.doubtful and self.breaker.failures > 0
+        if (client.death.of_memory or again) and self._kv_share > LEAST_KV_SHARE:
             self._kv_share = max(LEAST_KV_SHARE, self._kv_share * KV_SHARE_STEP)
             log.warning("engine_gets_less_memory", model=self._model, kv_share=round(self._kv_share, 2))
 
