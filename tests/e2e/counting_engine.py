@@ -6,6 +6,7 @@ and so do models of special names.
 
 import ctypes
 import os
+import signal
 import threading
 import time
 
@@ -16,8 +17,9 @@ from pomona.engine.process.host import Loaded, run
 from pomona.engine.protocol import Launch, Ready
 from pomona.engine.scheduling.outlook import Outlook
 
-CRASH, ABORT, HANG, REFUSE, LATE, PONDER, SPIN, NATIVE, STUCK = 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008, 9009
-"""HANG waits for ever, SPIN loops for ever, NATIVE calls what never returns and keeps the interpreter; STUCK waits in an announced step."""
+CRASH, ABORT, HANG, REFUSE, LATE, PONDER, SPIN, NATIVE, STUCK, KILL = 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008, 9009, 9010
+"""HANG waits for ever, SPIN loops for ever, NATIVE calls what never returns and keeps the interpreter; STUCK waits in an announced
+step. KILL is an end by SIGKILL."""
 LATE_TOKENS = 20
 """That a prompt with `LATE` makes before the engine aborts."""
 VOCABULARY = 10_000
@@ -91,6 +93,8 @@ class CountingEngine:
             raise RuntimeError("the double was told to crash")
         if ABORT in prompt.token_ids:
             os.abort()
+        if KILL in prompt.token_ids:
+            os.kill(os.getpid(), signal.SIGKILL)
         if LATE in prompt.token_ids and self.made[prompt.id] == LATE_TOKENS:
             os.abort()
         if PONDER in prompt.token_ids and self.made[prompt.id] == len(prompt.answered_ids):

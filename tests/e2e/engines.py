@@ -14,6 +14,7 @@ from pomona.core.ports import TokenSource
 from pomona.core.settings import EngineSettings, FleetSettings, LoggingSettings, ModelsSettings
 from pomona.engine.protocol import Launch, Prepare
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.death import OomCount
 from pomona.fleet.process.starting import Starter
 from pomona.fleet.survival.care import Care
 from pomona.fleet.survival.engine import SurvivingEngine
@@ -40,8 +41,8 @@ def launch(address: str, model: str = "counting") -> Launch:
     )
 
 
-def spawn(model: str = "counting", settings: FleetSettings = QUICK) -> EngineClient:
-    return EngineClient(Starter(COMMAND, PREPARE).start, partial(launch, model=model), settings)
+def spawn(model: str = "counting", settings: FleetSettings = QUICK, oom_count: OomCount | None = None) -> EngineClient:
+    return EngineClient(Starter(COMMAND, PREPARE).start, partial(launch, model=model), settings, oom_count=oom_count)
 
 
 @asynccontextmanager

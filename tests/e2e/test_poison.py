@@ -10,23 +10,21 @@ import pytest
 
 from pomona.core.errors import Quarantined
 from pomona.core.generation import Prompt, SamplingParams
-from pomona.core.settings import EngineSettings, ModelsSettings
+from pomona.core.settings import EngineSettings, FleetSettings, ModelsSettings
 from pomona.engine.protocol import Launch
 from pomona.fleet.process.client import EngineClient
 from pomona.fleet.process.starting import Starter
 from tests.e2e.engines import PREPARE, QUICK, launch, read, surviving, until
-from tests.e2e.poisoned_engine import ABORTS, FAILS, ILLEGAL, LATE, NO_MEMORY, POISONS, STARVES
+from tests.e2e.poisoned_engine import ABORTS, FAILS, ILLEGAL, LATE, LOOPS, NO_MEMORY, STARVES
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("poisoned_engine.py")))
 MODEL = Path("tests/data/stories260K").resolve()
 TOKENS = 120
-GOOD = [
-    Prompt(id=f"good-{n}", token_ids=(1, 400 + n), sampling=SamplingParams(temperature=0.0), max_tokens=TOKENS)
-    for n in range(4)
-]
+QUICK_TO_HANG = QUICK.model_copy(update={"hang_seconds": 2.0, "busy_seconds": 3600.0})
+GOOD = [Prompt(id=f"good-{n}", token_ids=(1, 400 + n), sampling=SamplingParams(temperature=0.0), max_tokens=TOKENS) for n in range(4)]
 
 
-def spawn(cache: Path, shares: list[float], share: float) -> EngineClient:
+def spawn(cache: Path, shares: list[float], share: float, settings: FleetSettings = QUICK) -> EngineClient:
     shares.append(share)
 
     def order(address: str) -> Launch:
@@ -34,19 +32,18 @@ def spawn(cache: Path, shares: list[float], share: float) -> EngineClient:
         engine = EngineSettings(kv_cache_bytes=2**24)
         return given.model_copy(update={"folder": MODEL, "cache_folder": cache, "engine": engine, "models": ModelsSettings(device="cpu")})
 
-    return EngineClient(Starter(COMMAND, PREPARE).start, order, QUICK)
+    return EngineClient(Starter(COMMAND, PREPARE).start, order, settings)
 
 
 @pytest.mark.parametrize(
     ("mark", "words"),
     [
         (FAILS, "LU factorization failed"),
-        (POISONS, ILLEGAL),
         (STARVES, NO_MEMORY),
         (ABORTS, NO_MEMORY),
         (LATE, ILLEGAL),
     ],
-    ids=["a pass fails", "every call fails", "no memory", "aborts", "later"],
+    ids=["a pass fails", "no memory", "aborts", "later"],
 )
 async def test_what_poisons_a_device_is_shut_out_and_nobody_else_notices(mark: int, words: str, tmp_path: Path) -> None:
     shares: list[float] = []
@@ -61,8 +58,19 @@ async def test_what_poisons_a_device_is_shut_out_and_nobody_else_notices(mark: i
         report = engine.report()
         assert (report.state, report.breaker, report.quarantined) == ("ready", "closed", 1)
         assert report.restarts in {2, 3}
+        assert report.resumed >= len(GOOD)
         assert words in str(refused.value)
         assert ("little memory" in str(refused.value)) == (words == NO_MEMORY)
         assert "Change it" in str(refused.value)
         assert await read(engine, replace(GOOD[0], id="after")) == expected[0]
     assert (min(shares) < 1.0) == (words == NO_MEMORY)
+
+
+async def test_a_layer_without_end_in_an_announced_step_is_found_long_before_the_step_should_end(tmp_path: Path) -> None:
+    bad = replace(GOOD[0], id="bad", token_ids=(LOOPS, 7))
+    async with surviving(partial(spawn, tmp_path, [], settings=QUICK_TO_HANG), QUICK_TO_HANG, places=16) as engine:
+        expected = await read(engine, GOOD[0])
+        reading = asyncio.ensure_future(read(engine, GOOD[0]))
+        with pytest.raises(Quarantined, match=r"hung: silent for \d+\.\d seconds"):
+            await read(engine, bad)
+        assert await reading == expected

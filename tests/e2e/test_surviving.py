@@ -13,9 +13,10 @@ from pomona.core.errors import EngineFailed, EngineSuspended, Quarantined
 from pomona.core.generation import Prompt, SamplingParams, TokenStep
 from pomona.core.settings import FleetSettings
 from pomona.fleet.process.client import EngineClient
+from pomona.fleet.process.death import OomCount
 from pomona.fleet.survival.care import Care
 from pomona.fleet.survival.engine import SurvivingEngine
-from tests.e2e.counting_engine import ABORT, CRASH, HANG, LATE, LATE_TOKENS, NATIVE, PONDER, SPIN, STUCK
+from tests.e2e.counting_engine import ABORT, CRASH, HANG, KILL, LATE, LATE_TOKENS, NATIVE, PONDER, SPIN, STUCK
 from tests.e2e.engines import ENDLESS, PATIENCE_SECONDS, QUICK, begin, engine_pids, prompt, read, spawn, supervised, surviving, until
 
 LONG = 400
@@ -127,6 +128,35 @@ async def test_without_quarantine_the_request_ends_all_the_same() -> None:
         for _ in range(2):
             with pytest.raises(EngineFailed, match=r"SIGABRT.* died 2 times while it worked for this request"):
                 await read(engine, prompt("bad", ABORT))
+
+
+async def test_where_nobody_counts_kills_it_takes_four_of_them_to_condemn() -> None:
+    """SIGKILL may then have been anybody's; from the second in a row on, the next engine gets less memory."""
+    shares: list[float] = []
+
+    def spawn_blind(share: float) -> EngineClient:
+        shares.append(share)
+        return spawn(oom_count=OomCount(files=()))
+
+    async with surviving(spawn_blind) as engine, aclosing(engine.stream(prompt(max_tokens=5 * LONG))) as stream:
+        seen = list((await begin(stream)).token_ids)
+        with pytest.raises(Quarantined, match=r"The last time: The engine process .* was ended by SIGKILL .* while it worked\.$"):
+            await read(engine, prompt("bad", KILL))
+        assert seen + await rest(stream) == list(range(3, 3 + 5 * LONG))
+        report = engine.report()
+        assert (report.restarts, report.breaker, report.quarantined) == (4, "closed", 1)
+    assert shares[:2] == [1.0, 1.0]
+
+
+async def test_where_nobody_counts_kills_one_by_hand_condemns_nobody() -> None:
+    async with surviving(lambda _: spawn(oom_count=OomCount(files=()))) as engine:
+        reading = asyncio.ensure_future(read(engine, prompt(max_tokens=3)))
+        await until(lambda: engine.report().pid)
+        for _ in range(2):
+            pid = await kill(engine)
+            await until(lambda pid=pid: engine.report().pid != pid or reading.done())
+        assert await reading == [3, 4, 5]
+        assert (engine.report().breaker, engine.report().quarantined) == ("closed", 0)
 
 
 async def test_kills_by_hand_condemn_nobody() -> None:

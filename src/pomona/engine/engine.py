@@ -171,6 +171,7 @@ class Engine:
         plan = self._scheduler.schedule()
         self.timeline.look(self._scheduler)
         self.outlook.look(plan)
+        self._runner.part = self.outlook.part if self.outlook.announced else None
         for rows in self._runner.decode_groups(plan.decode):
             going_on = [row for row in rows if not row.finished]  # the group before may have shown that one had ended
             made += self._decode(going_on) if going_on else []

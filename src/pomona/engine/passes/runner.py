@@ -11,6 +11,7 @@ device goes from one to the other. Elsewhere it is started when that one has fin
 every pool: MLX itself writes in place only when nobody can still read the old content.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as ReadOnlySequence
 from contextlib import nullcontext
 from typing import Any, cast
@@ -48,6 +49,8 @@ class Runner:
         self.compiled: CompiledDecode | None = None
         """Decode passes are replayed where it takes them."""
         self.adapters: AdapterBank | None = None
+        self.part: Callable[[int, int, int], None] | None = None
+        """Passes are computed in parts, and it is told before each: its number, how many of them layers write, and how many there are."""
 
     def compile(self) -> None:
         """Replay decode passes from now on. The cache must be traceable."""
@@ -144,11 +147,15 @@ class Runner:
 
     def start(self, work: Pass) -> None:
         """Let the device begin this pass, behind the one before."""
-        arrays = work.take_arrays()
+        layers, arrays = len(work.written), work.take_arrays()
         if self.ahead:
             work.last_written = arrays[-1] if arrays else None
         else:
             mx.synchronize()
+        if self.part is not None:
+            for number, array in enumerate(arrays):
+                self.part(number, layers, len(arrays))
+                mx.eval(array)
         mx.async_eval(arrays)
 
     def go_on(self, work: Pass) -> None:

@@ -26,9 +26,7 @@ class Child:
         """Start `command`. What it writes goes to our standard error. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
         words, its_end = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=its_end, process_group=0
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=its_end, process_group=0)
         except OSError:
             os.close(words)
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
@@ -99,9 +100,11 @@ class EngineClient:
         """Process id of the engine."""
         return self._child.pid
 
-    async def start(self) -> Ready:
-        """Wait for the model. Raises what the engine says of a model that cannot be loaded, EngineFailed if it dies or takes too long."""
-        limit = self._settings.load_seconds
+    async def start(self, limit_seconds: float = math.inf) -> Ready:
+        """Wait for the model. Raises what the engine says of a model that cannot be loaded, EngineFailed if it dies, or takes longer than
+        `limit_seconds` or the settings allow.
+        """
+        limit = min(limit_seconds, self._settings.load_seconds)
         done, _ = await asyncio.wait([self._loaded, self.ended], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             raise EngineFailed(f"Loading {self._model!r} took longer than {limit:g} seconds. Raise fleet.load_seconds if it needs more.")
@@ -118,6 +121,11 @@ class EngineClient:
     def lost(self) -> bool:
         """It cannot be ended, so no other may take its place."""
         return self._child.lost
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since it last said that a step ran; 0 before it was ready."""
+        return 0.0 if self.proved_at is None else time.monotonic() - self.proved_at
 
     @property
     def patient_seconds(self) -> float:

@@ -10,6 +10,8 @@ from pomona.core.settings import FleetSettings
 
 INTERVAL_SECONDS = 0.25
 """Between two looks."""
+COMPILER_SECONDS = 1.0
+"""From one compiler to the next."""
 WORKING_SHARE = 0.01
 """Of one core: who uses less waits for something. Who computes or compiles gets more, even where eight others want the core."""
 
@@ -51,6 +53,7 @@ class Vigil:
         self._cpu_seconds: float | None = None
         self._stopped_since: float | None = None
         self._computing = False
+        self._compiled_at = -COMPILER_SECONDS
         self.loading = True
         """It need not say anything yet."""
 
@@ -97,11 +100,17 @@ class Vigil:
         if self.loading or silent <= self._limit:
             return None
         if now >= self._patient_until:
-            compiling = silent < self._busy_limit and self._compiles()
+            compiling = silent < self._busy_limit and self._is_compiling(now)
             return None if compiling else Hang(reason=f"silent for {silent:.1f} seconds", by_hand=self._stopped_since is not None)
-        if vitals is not None and self._computing and now - self._worked_at > self._limit and not self._compiles():
+        if vitals is not None and self._computing and now - self._worked_at > self._limit and not self._is_compiling(now):
             return Hang(reason=f"silent and idle in a step for {self._limit:g} seconds", by_hand=self._stopped_since is not None)
         return None
+
+    def _is_compiling(self, now: float) -> bool:
+        """Between two kernels there is no compiler for a moment."""
+        if self._compiles():
+            self._compiled_at = now
+        return now - self._compiled_at < COMPILER_SECONDS
 
     def _note(self, vitals: Vitals, now: float) -> None:
         if not vitals.stopped:

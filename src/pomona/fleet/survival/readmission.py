@@ -8,6 +8,8 @@ from pomona.fleet.process.client import EngineClient
 
 TRIAL_SECONDS = 2.0
 """A row that has made nothing for so long, such as one with a long prompt, does not keep the next one waiting."""
+SILENT_SECONDS = 1.0
+"""An engine that says nothing for so long takes no further row either. If it hangs, the row on trial must be the only one to blame."""
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 
@@ -112,12 +114,20 @@ class Readmission:
         if line and self._trial is None and len(self._inside) < self._places:
             self._trial = line[0]
             self._line[line[0]].set_result(True)
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(TRIAL_SECONDS, self._overdue, line[0])
+            self._look_again(TRIAL_SECONDS, line[0])
+
+    def _look_again(self, seconds: float, row: Survivor) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._overdue, row)
 
     def _overdue(self, row: Survivor) -> None:
-        if self._trial is row:
+        if self._trial is not row:
+            return
+        client = self._inside.get(row)
+        if client is not None and client.silent_seconds > SILENT_SECONDS:
+            self._look_again(SILENT_SECONDS, row)
+        else:
             self._trial = None
             self._next()
 

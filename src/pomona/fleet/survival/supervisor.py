@@ -1,6 +1,7 @@
 """One model's engine, kept alive: started, watched, started again."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ STEADY_SECONDS = 10.0
 """An idle process that had worked for so long when it died did not die of its start."""
 KV_SHARE_STEP, LEAST_KV_SHARE = 0.8, 0.4
 """Of the memory that was planned for keys and values, after each death for want of memory."""
+LEAST_RELOAD_SECONDS, RELOADS = 60.0, 10.0
+"""A model that was loaded before gets so many times as long as it took the last time: files may have left the cache of the disk."""
 Spawn = Callable[[float], EngineClient]
 Note = Callable[[EngineState | None], None]
 log = get_logger(__name__)
@@ -164,7 +167,7 @@ class Supervisor:
         try:
             client = self._client = self._spawn(self._kv_share)
             client.ended.add_done_callback(partial(self._note_end, client))
-            self._note_ready(await client.start(), client.pid)
+            self._note_ready(await client.start(self._longest_load()), client.pid)
             ready_at = time.monotonic()
             self._problem = await asyncio.shield(client.ended)
         except PomonaError as error:
@@ -183,6 +186,10 @@ class Supervisor:
 
     def _note_end(self, client: EngineClient, _: object) -> None:
         self.when_ended(client)
+
+    def _longest_load(self) -> float:
+        """Seconds. What has been loaded before does not take for ever."""
+        return math.inf if self._facts is None else max(LEAST_RELOAD_SECONDS, RELOADS * self._facts.load_seconds)
 
     def _save_memory(self, client: EngineClient) -> None:
         """After a death for want of memory, the next process plans for less. One that may have been such counts from the second in a row."""

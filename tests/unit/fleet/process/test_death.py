@@ -50,7 +50,12 @@ def test_who_killed_it_is_known_where_the_system_counts_and_doubtful_elsewhere(k
         (-signal.SIGABRT, "", False, Death(sudden=True)),
         (-signal.SIGABRT, "", True, Death(of_memory=True, sudden=True)),
         (-signal.SIGABRT, last_words(ABORTED), False, Death(of_memory=True, sudden=True)),
-        (-signal.SIGABRT, "libc++abi: terminating: [METAL] failed: Insufficient Memory (00000008)", False, Death(of_memory=True, sudden=True)),
+        (
+            -signal.SIGABRT,
+            "libc++abi: terminating: [METAL] failed: Insufficient Memory (00000008)",
+            False,
+            Death(of_memory=True, sudden=True),
+        ),
         (1, "RuntimeError: CUDA error: an illegal memory access was encountered", False, Death()),
         (1, "RuntimeError: [malloc] Unable to allocate 123 bytes.", False, Death(of_memory=True)),
         (1, "MemoryError: ", False, Death(of_memory=True)),
