@@ -131,21 +131,30 @@ async def test_without_quarantine_the_request_ends_all_the_same() -> None:
 
 
 async def test_where_nobody_counts_kills_it_takes_four_of_them_to_condemn() -> None:
-    """SIGKILL may then have been anybody's; from the second in a row on, the next engine gets less memory."""
-    shares: list[float] = []
-
-    def spawn_blind(share: float) -> EngineClient:
-        shares.append(share)
-        return spawn(oom_count=OomCount(files=()))
-
-    async with surviving(spawn_blind) as engine, aclosing(engine.stream(prompt(max_tokens=5 * LONG))) as stream:
+    """SIGKILL may then have been anybody's."""
+    async with (
+        surviving(lambda _: spawn(oom_count=OomCount(files=()))) as engine,
+        aclosing(engine.stream(prompt(max_tokens=5 * LONG))) as stream,
+    ):
         seen = list((await begin(stream)).token_ids)
         with pytest.raises(Quarantined, match=r"The last time: The engine process .* was ended by SIGKILL .* while it worked\.$"):
             await read(engine, prompt("bad", KILL))
         assert seen + await rest(stream) == list(range(3, 3 + 5 * LONG))
         report = engine.report()
         assert (report.restarts, report.breaker, report.quarantined) == (4, "closed", 1)
-    assert shares[:2] == [1.0, 1.0]
+
+
+async def test_where_nobody_counts_kills_the_second_in_a_row_is_taken_for_want_of_memory() -> None:
+    shares: list[float] = []
+
+    def spawn_blind(share: float) -> EngineClient:
+        shares.append(round(share, 2))
+        return spawn("counting" if len(shares) < 3 else "dies", oom_count=OomCount(files=()))
+
+    async with surviving(spawn_blind, QUICK.model_copy(update={"max_restarts": 2})) as engine:
+        with pytest.raises(EngineSuspended):
+            await read(engine, prompt("bad", KILL))
+    assert shares == [1.0, 1.0, 0.8]
 
 
 async def test_where_nobody_counts_kills_one_by_hand_condemns_nobody() -> None:

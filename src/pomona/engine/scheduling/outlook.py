@@ -101,8 +101,8 @@ class Outlook:
     def _expected(self, kind: Kind, *, new: bool) -> float:
         known = self._longest.get(kind)
         self._first = known is None or new
-        pictures = known is None and kind[-1]
-        self._new = bool(self._first and self._first_seconds or pictures)
+        pictures = known is None and kind[-1] is True
+        self._new = pictures or (self._first and self._first_seconds > 0)
         self._likely_seconds = self._tokens * self._seconds_per_token if known is None else known
         expected = self._likely_seconds * (1.0 if known is None else MARGIN) + (self._first_seconds if self._first else 0.0)
         return max(expected, PICTURE_SECONDS) if pictures else expected

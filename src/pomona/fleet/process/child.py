@@ -23,7 +23,7 @@ class Child:
     """A process can always be ended."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`. What it writes goes to our standard error. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
+        """Start `command`. It writes to our standard error. Ctrl-C in a terminal is not for it, nor is it while it still starts."""
         words, its_end = os.pipe()
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=its_end, process_group=0)

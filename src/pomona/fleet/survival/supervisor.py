@@ -192,7 +192,7 @@ class Supervisor:
         return math.inf if self._facts is None else max(LEAST_RELOAD_SECONDS, RELOADS * self._facts.load_seconds)
 
     def _save_memory(self, client: EngineClient) -> None:
-        """After a death for want of memory, the next process plans for less. One that may have been such counts from the second in a row."""
+        """After a death for want of memory, the next process plans for less; a doubtful one counts from the second in a row."""
         again = client.death.doubtful and self.breaker.failures > 0
         if (client.death.of_memory or again) and self._kv_share > LEAST_KV_SHARE:
             self._kv_share = max(LEAST_KV_SHARE, self._kv_share * KV_SHARE_STEP)

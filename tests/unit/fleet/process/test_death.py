@@ -52,7 +52,7 @@ def test_who_killed_it_is_known_where_the_system_counts_and_doubtful_elsewhere(k
         (-signal.SIGABRT, last_words(ABORTED), False, Death(of_memory=True, sudden=True)),
         (
             -signal.SIGABRT,
-            "libc++abi: terminating: [METAL] failed: Insufficient Memory (00000008)",
+            "libc++abi: terminating: [METAL] Insufficient Memory (00000008)",
             False,
             Death(of_memory=True, sudden=True),
         ),
