@@ -126,6 +126,10 @@ class GroupView:
     """The layers have kernels, which copy a lone row's keys from wherever they are: it is dense on any pages."""
     chained: bool = False
     """Some rows are guesses that see what other rows write in this pass."""
+    planned: bool = False
+    """MLX's own attention is to take it, even where kernels could; see `plans.py`."""
+    whole_blocks: bool = False
+    """Even a lone row sees whole blocks, of which there may be more than it needs."""
     padded: int = 0
     """Tokens per row, padding included, where that is more than the longest row's; `seen` has pages for them."""
     memo: dict[object, mx.array] = field(default_factory=dict[object, mx.array])
@@ -155,7 +159,8 @@ class GroupView:
     @property
     def dense(self) -> bool:
         """A lone row that sees exactly its tokens."""
-        return (self.first_page is not None or (self.gathers and len(self.seen) == 1)) and not (self.sinks and self.first_blocks[0])
+        lone = self.first_page is not None or (self.gathers and len(self.seen) == 1)
+        return lone and not self.whole_blocks and not (self.sinks and self.first_blocks[0])
 
     @property
     def skipped(self) -> list[int]:

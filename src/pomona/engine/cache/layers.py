@@ -21,11 +21,6 @@ from pomona.engine.attention.gathered import attend_gathered, suits
 from pomona.engine.attention.paged import Choosy, DecodeStep, Kernels, Pools, attend_chunk
 from pomona.engine.attention.views import GroupView, Mask, View, consecutive, limit_of
 
-MOST_PAIRS = 4_000_000
-"""Of a prompt's token and a key that it sees, in one pass, for kernels of our own. On CUDA, MLX's own attention over more than one token
-is planned by cuDNN, 40 ms for each new pair of lengths (H200), and then quicker: for 2,048 tokens behind 6,144, 0.5 ms a layer.
-"""
-
 
 class PagePool:
     """Keys, or values, of one layer: few large arrays of shape (heads, pages, page_tokens, width).
@@ -203,11 +198,10 @@ class PagedLayer(Attendant):
         return mixed
 
     def _attend_chunk(self, kernels: Kernels, view: GroupView, queries: mx.array, scale: float, sinks: mx.array | None) -> mx.array | None:
-        """For several tokens per row, where they look at so few keys that MLX's own attention would not pay."""
+        """For several tokens per row, where MLX's own attention would not pay."""
         heads = kernels.heads_at_once // (queries.shape[1] // self.key_pool.arrays[0].shape[0])
         tokens = 1 << heads.bit_length() - 1 if heads else 0
-        pairs = sum(view.width * (start + view.width // 2) for start in view.starts)
-        if not tokens or view.width % tokens or pairs > MOST_PAIRS:
+        if not tokens or view.width % tokens or view.planned:
             return None
         step = DecodeStep(queries=queries, new=None, pools=self.pools, place=view.place, scale=scale, sinks=sinks, tokens=tokens)
         mixed, self.pools = attend_chunk(kernels, step, view.memo)

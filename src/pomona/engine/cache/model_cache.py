@@ -15,6 +15,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from pomona.core.settings import EngineSettings
 from pomona.engine.attention.choice import choose
+from pomona.engine.attention.plans import Plans, padded_keys
 from pomona.engine.attention.views import TRASH_PAGE, DecodeView, GroupView
 from pomona.engine.cache.groups import PageGroup, Sight, make_groups
 from pomona.engine.cache.layers import PagedLayer, PagePool, arrays_cache, equip
@@ -42,6 +43,7 @@ class ModelCache:
                 equip(group.layers, choose(settings.kernels))
         states = [] if self.opaque else [tuple(mx.zeros_like(a) for a in _arrays(leaf)) for leaf in leaves if type(leaf) is ArraysCache]
         self.zero_state = RowState(tuple(states), 0) if states else None
+        self._plans = Plans()
         self.committed: Callable[[Sequence], None] | None = None
         """Is told of rows that may have new blocks to share."""
 
@@ -269,7 +271,9 @@ class ModelCache:
         size, padded = self.page_tokens, width if width > max(counts) else 0
         firsts = [group.first_block(start, size) for start in starts]
         ends = [-(-(start + count) // size) for start, count in zip(starts, counts, strict=True)]
-        spare = [-(-(start + padded) // size) - end if padded else 0 for start, end in zip(starts, ends, strict=True)]
+        planned = self._planned_keys(group, starts, max(padded, *counts))
+        least = planned // size if planned else 0
+        spare = [max(-(-(start + padded) // size), least) - end if padded or least else 0 for start, end in zip(starts, ends, strict=True)]
         places = zip(tables, firsts, ends, spare, strict=True)
         kept = group.sight.sink_blocks(size)
         return GroupView(
@@ -282,8 +286,18 @@ class ModelCache:
             seen=[table[: min(kept, first)] + table[first:end] + [TRASH_PAGE] * more for table, first, end, more in places],
             offset=starts[0] if len(tables) == 1 else mx.array(starts),
             gathers=group.layers[0].kernels is not None,
+            planned=planned > 0,
+            whole_blocks=0 < planned != starts[0] + max(padded, *counts),
             padded=padded,
         )
+
+    def _planned_keys(self, group: PageGroup, starts: list[int], width: int) -> int:
+        """Keys of each row where MLX's own attention is to take what kernels could; else 0."""
+        if group.window is not None or group.layers[0].kernels is None or width == 1:
+            return 0
+        keys = padded_keys(width, max(starts) + width)
+        pairs = sum(width * (start + width / 2) for start in starts)
+        return keys if self._plans.pay((len(starts), width, keys), pairs) else 0
 
 
 def _probe(model: nn.Module) -> list[Any]:

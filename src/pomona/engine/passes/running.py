@@ -35,6 +35,7 @@ class Running:
         return finished
 
     def _wait(self) -> None:
+        self._meter.wait()
         self._runner.wait(self.work)
         if self.work is not None:
             self._meter.end()

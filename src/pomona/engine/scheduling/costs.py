@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import median
 
+from pomona.engine.scheduling.sizes import SMALLEST, even_size, larger_size
+
 Features = tuple[float, float, float]
 KEPT = 9
 """Measurements of a bucket that count."""
@@ -31,8 +33,12 @@ WORTH_A_TRY = 0.9
 """Of the time there is: where a chunk takes less, one of a size that was never timed may be tried, half a doubling larger."""
 TOO_LONG = 1.2
 """Times what there is: a chunk whose like took longer is cut. Sizes of one bucket differ by as much."""
+LEAST = 1.25
+"""Of what a pass over a few tokens takes: a chunk may always take this long."""
 DEARER = 2.0
 """Times what a larger pass took: a smaller one that took longer was held up by something else."""
+DOUBTFUL = 1.5
+"""Times what smaller chunks take for the same tokens: such a size is tried again."""
 DRIFT = 0.2
 """Weight of the last pass in how far all costs are off just now."""
 DECODE_GUESS: Features = (5e-3, 1e-3, 1e-6)
@@ -111,6 +117,11 @@ class Fit:
         return int(max((bucket.features[1] for bucket in self._buckets.values() if len(bucket.ratios) >= 2), default=0))
 
     @property
+    def smallest_timed(self) -> int:
+        """The least of the second feature that several passes had; 0 without any."""
+        return int(min((bucket.features[1] for bucket in self._buckets.values() if len(bucket.ratios) >= 2), default=0))
+
+    @property
     def weights(self) -> Features:
         """Seconds for one of each feature."""
         return _scaled(self._weights, self._drift)
@@ -160,6 +171,8 @@ class PassCosts:
 
     def __init__(self) -> None:
         self.batches = True
+        self.few_sizes = False
+        """Chunks have those of `sizes.py` alone."""
         self._decode = Fit(DECODE_GUESS)
         self._prefill = Fit(PREFILL_GUESS)
         self._largest = self._most_lines = 0
@@ -196,8 +209,14 @@ class PassCosts:
         return self._prefill.seconds((0.0 if shares_pass else 1.0, tokens, pairs_of(tokens, start)))
 
     def tokens_within(self, seconds: float, start: int, *, shares_pass: bool = False) -> int:
-        """The largest chunk behind `start` tokens that takes no longer, as far as chunks of its size can be foreseen."""
+        """The largest chunk behind `start` tokens that takes no longer, as far as chunks of its size can be foreseen.
+
+        Of few sizes one may always be chosen that takes little more than the smallest: what every pass costs must be paid in any case, and
+        a prompt would be read in crumbs wherever that is all the time there is.
+        """
         fixed, each, pair = self._prefill.weights
+        if self.few_sizes and not shares_pass:
+            seconds = max(seconds, LEAST * self.cheapest(start))
         left = seconds - (0.0 if shares_pass else fixed)
         if left <= 0:
             return 0
@@ -213,21 +232,33 @@ class PassCosts:
         A device that reads all weights for each pass takes as long for 100 tokens as for 10: no line says that. Beyond what was measured,
         chunks cost in proportion.
         """
-        size = max(1, tokens)
-        while (larger := _next_size(size)) <= self.largest_chunk and (self._known(larger, start) or math.inf) <= seconds:
+        least = SMALLEST if self.few_sizes else 1
+        size = even_size(tokens) if self.few_sizes and tokens > SMALLEST else max(1, tokens)
+        while size > least and self._known_at_least(size, start) > TOO_LONG * seconds:
+            size = even_size(size - 1) if self.few_sizes else size * 2 // 3
+        while (larger := self._next_size(size)) <= self.largest_chunk and (self._credible(larger, size, start) or math.inf) <= seconds:
             size = larger
-        if (
-            larger <= self.largest_chunk
-            and self._known(larger, start) is None
-            and (self._known(size, start) or math.inf) <= WORTH_A_TRY * seconds
-        ):
-            size = larger
-        while size > 1 and self._known_at_least(size, start) > TOO_LONG * seconds:
-            size = size * 2 // 3
-        return size
+        if larger > self.largest_chunk or self._credible(larger, size, start) is not None:
+            return size
+        return larger if (self._known(size, start) or math.inf) <= WORTH_A_TRY * seconds else size
+
+    def _next_size(self, tokens: int) -> int:
+        """Half a doubling more."""
+        return larger_size(tokens) if self.few_sizes else max(tokens + 1, round(tokens * math.sqrt(2)))
+
+    def cheapest(self, start: int = 0) -> float:
+        """Seconds of the least pass over a prompt behind `start` tokens: of the smallest that was timed."""
+        smallest = self._prefill.smallest_timed
+        return (self._known(smallest, start) or 0.0) if smallest else self._prefill.weights[0]
 
     def _known(self, tokens: int, start: int) -> float | None:
         return self._prefill.measured((1.0, tokens, pairs_of(tokens, start)))
+
+    def _credible(self, tokens: int, smaller: int, start: int) -> float | None:
+        """As `_known`, but None where chunks of a `smaller` size in place of one would take much less: something else held it up."""
+        known, part = self._known(tokens, start), self._known(smaller, start)
+        doubtful = known is not None and part is not None and known > DOUBTFUL * part * tokens / smaller
+        return None if doubtful else known
 
     def _known_at_least(self, tokens: int, start: int) -> float:
         """Seconds, where passes of this size were timed, or in proportion to the largest that were."""
@@ -252,11 +283,6 @@ class PassCosts:
 def pairs_of(tokens: int, start: int) -> float:
     """Pairs of a token and one that it attends to, in a chunk behind `start` tokens."""
     return tokens * (start + tokens / 2)
-
-
-def _next_size(tokens: int) -> int:
-    """Half a doubling more."""
-    return max(tokens + 1, round(tokens * math.sqrt(2)))
 
 
 def _key(features: Features) -> tuple[int, ...]:

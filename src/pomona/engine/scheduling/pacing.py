@@ -19,6 +19,8 @@ CROWD = 4.0
 """Where many wait for few, a step gives so many times the decode pass to prompts for each prompt beyond the first, by streams: all that is
 read must be read anyway, and whoever waits loses more than streams that slow down within their gap.
 """
+BULK = 4.0
+"""Where several prompts wait and a pass costs much whatever is in it, a step gives them so many times what the smallest pass takes."""
 EARLY = 0.8
 """Of the time to a first token in which a prompt is to be read, as far as can be foreseen."""
 HALVINGS = 6
@@ -41,11 +43,12 @@ class Pace:
 
 
 class Pacer:
-    """Weighs the gap of streams against the first tokens of prompts."""
+    """Weighs the gap of streams against the first tokens of prompts. With `bulk` several prompts get at least as much as pays."""
 
-    def __init__(self, costs: PassCosts, targets: Targets) -> None:
+    def __init__(self, costs: PassCosts, targets: Targets, *, bulk: bool = False) -> None:
         self._costs = costs
         self._targets = targets
+        self._bulk = BULK if bulk else 0.0
 
     def pace(self, decoding: ReadOnlySequence[Sequence], prompts: ReadOnlySequence[Sequence], now: float) -> Pace:
         """For a step of `decoding` rows, with `prompts` that are read or wait to be."""
@@ -53,7 +56,11 @@ class Pacer:
             return Pace(seconds=STEP_SECONDS)
         alone = self.decode_seconds(decoding)
         most = min(max(self._targets.gap(decoding), DEGRADED * alone) - alone, STEP_SECONDS)
-        least = min(max(CALM - 1, CROWD * (self._first(prompts) - 1) / len(decoding)) * alone, most)
+        waiting_first = self._first(prompts)
+        least = max(CALM - 1, CROWD * (waiting_first - 1) / len(decoding)) * alone
+        if waiting_first > 1:
+            least = max(least, self._bulk * self._costs.cheapest())
+        least = min(least, most)
         if _best(prompts) < _best(decoding):
             least = most
         waiting = self._due(prompts)

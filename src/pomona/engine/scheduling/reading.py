@@ -4,6 +4,7 @@ from pomona.engine.cache.model_cache import ModelCache
 from pomona.engine.scheduling.costs import PassCosts
 from pomona.engine.scheduling.places import Places
 from pomona.engine.scheduling.shares import Shares
+from pomona.engine.scheduling.sizes import SMALLEST, even_end
 from pomona.engine.scheduling.targets import RANK
 from pomona.engine.sequence import Sequence
 
@@ -29,9 +30,12 @@ class Reading:
     def schedule(self, chunks: list[tuple[Sequence, int]], budget: int, seconds: float, *, beside: bool) -> None:
         """Fill `chunks` with up to `budget` tokens that take `seconds`; `beside` rows that decode."""
         budget, shares_pass = min(budget, self._costs.largest_chunk), False
+        floor = SMALLEST if self._costs.few_sizes else FLOOR
         for row in self._in_turn():
             fit = self._costs.tokens_within(seconds, row.computed, shares_pass=shares_pass)
-            tokens = min(_most(row), budget, fit if chunks else max(FLOOR, fit))
+            tokens = min(_most(row), budget, fit if chunks else max(floor, fit))
+            if chunks and self._costs.few_sizes and tokens < row.prefill_left <= SHORT_CHUNK:
+                continue  # a pass of its own for the rest would cost as much as one for all of it
             tokens = self._around_pictures(row, self._align(row, tokens))
             least = self._cache.page_tokens if chunks else min(FLOOR, self._cache.page_tokens) if beside else 1
             if not tokens or (tokens < min(least, budget, row.prefill_left)):
@@ -91,10 +95,12 @@ class Reading:
         row.turn.charged_to = max(row.turn.charged_to, end)
 
     def _align(self, row: Sequence, tokens: int) -> int:
-        """End chunks at block borders where that costs less than a quarter of them; for recurrent models in any case at the last border of
-        the prompt, to take a snapshot there.
+        """End chunks where those of all prompts end, if they have few sizes; else at block borders where that costs less than a quarter of
+        them; for recurrent models in any case at the last border of the prompt, to take a snapshot there.
         """
         size, end = self._cache.page_tokens, row.computed + tokens
+        if end < len(row.tokens) - 1 and self._costs.few_sizes:
+            return even_end(row.computed, tokens) - row.computed
         if end < len(row.tokens) - 1:
             aligned = end // size * size
             return aligned - row.computed if 4 * (aligned - row.computed) >= 3 * tokens else tokens

@@ -56,9 +56,10 @@ class Scheduler:
         self._adaptive = settings.scheduling == "adaptive"
         self._token_budget = step_tokens(settings)
         self.costs = PassCosts()
+        self.costs.few_sizes = cache.traceable
         self.meter = Meter(self.costs, clock)
         self._targets = Targets(settings)
-        self._pacer = Pacer(self.costs, self._targets)
+        self._pacer = Pacer(self.costs, self._targets, bulk=cache.traceable)
         self._shares = Shares()
         self._asked: dict[str, float] = {}
         self._outputs = FIRST_OUTPUTS
