@@ -127,6 +127,7 @@ def _server(contender: Contender, folder: Path, log: IO[str]) -> "Generator[tupl
         if contender.worker == "pomona":
             ready = Path(place, "ready.json")
             command = [sys.executable, "-m", "pomona", "serve", "--model", str(folder), "--port", "0", "--admin-port", "0"]
+            command += ["--set", "engine.disk_cache_bytes=0"]  # the same prompts come in every run, and one before may have kept them
             with _process([*command, "--ready-file", str(ready)], log, talks=False) as server:
                 _wait_for(ready.exists, server)
                 facts = json.loads(ready.read_text())

@@ -118,7 +118,7 @@ class ModelGenerator:
                 prompt_ids=prompt.token_ids,
                 picture_tokens=sum(picture.length for picture in prompt.pictures),
             )
-            trace.enter_engine()
+            trace.enter_engine(len(prompt.token_ids))
             async with aclosing(self._engine.stream(prompt)) as steps:
                 # the engine alone can say whether it can use an adapter, and does so before it computes anything
                 step = await _next(steps, trace) if prompt.adapter else TokenStep()
@@ -142,6 +142,8 @@ class ModelGenerator:
 async def _next(steps: AsyncGenerator[TokenStep], trace: AnswerTrace) -> TokenStep:
     step = await anext(steps)
     trace.note_awaited()
+    trace.tokens += len(step.token_ids)
+    trace.cached_tokens = max(trace.cached_tokens, step.cached_tokens)
     if step.times is not None:
         trace.note_times(step.times, last=step.finish_reason is not None)
     return step

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pomona.core.errors import AdapterUnusable, NotReady
 from pomona.core.generation import Finished, GenerateEvent, GenerateRequest, Prompt, Started, TextDelta, TokenStep
 from pomona.core.ports import Generator
 from pomona.core.status import ModelFacts
+from pomona.core.tracing.marks import AnswerTrace
 from pomona.fleet.generator import ModelGenerator, Words
 from pomona.models.references import bundled_folder
 from pomona.text.tokenizer_loading import load_tokenizer
@@ -55,6 +57,15 @@ def echo() -> Echo:
 @pytest.fixture
 def generator(echo: Echo) -> Generator:
     return ModelGenerator(WORDS, echo, ThreadPoolExecutor(1))
+
+
+async def test_a_trace_counts_tokens_while_they_come(generator: Generator) -> None:
+    trace = AnswerTrace()
+    seen: list[int] = []
+    async for _ in generator.generate(replace(request(), trace=trace)):
+        seen.append(trace.tokens)
+    assert (trace.prompt_tokens, trace.cached_tokens, seen[0], seen[-1]) == (5, 2, 0, 5)
+    assert seen == sorted(seen)
 
 
 def request(text: str = "one two three four five", max_tokens: int = 5, stop: tuple[str, ...] = ()) -> GenerateRequest:

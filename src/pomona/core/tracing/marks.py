@@ -76,7 +76,20 @@ class AnswerTrace(Course):
     gateway's side: waiting for the engine, reading its tokens, handing events on until the next one is asked for.
     """
 
-    __slots__ = ("_lap", "awaited", "complete", "first_at", "handed", "id", "joined", "lives", "parsed")
+    __slots__ = (
+        "_lap",
+        "awaited",
+        "cached_tokens",
+        "complete",
+        "first_at",
+        "handed",
+        "id",
+        "joined",
+        "lives",
+        "parsed",
+        "prompt_tokens",
+        "tokens",
+    )
 
     def __init__(self, id: str = "", clock: Clock = time.monotonic) -> None:
         super().__init__("control", clock)
@@ -90,6 +103,8 @@ class AnswerTrace(Course):
         self.first_at: float | None = None
         """When its first token was taken."""
         self.awaited = self.parsed = self.handed = 0.0
+        self.prompt_tokens = self.cached_tokens = self.tokens = 0
+        """Of its prompt, of that out of the cache, and made so far."""
         self._lap = self._since
 
     @property
@@ -102,9 +117,10 @@ class AnswerTrace(Course):
         self.joined = id
         self.enter("joined")
 
-    def enter_engine(self) -> None:
+    def enter_engine(self, prompt_tokens: int = 0) -> None:
         """From now on the engine works."""
         self.enter("engine")
+        self.prompt_tokens = prompt_tokens
         self._lap = self._since
 
     def note_awaited(self) -> None:

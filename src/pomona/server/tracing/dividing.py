@@ -37,7 +37,7 @@ def divide(trace: RequestTrace) -> list[Item]:
     items = [_whole(mark, began) for mark in marks if mark.seconds > LEAST_SECONDS]
     if answer is not None:
         items += _items_of(trace, answer, end)
-    return _without_gaps(items, end - began, "before" if len(trace.answers) > 1 else "other")
+    return _merged(_without_gaps(items, end - began, "before" if len(trace.answers) > 1 else "other"))
 
 
 def last_answer(trace: RequestTrace) -> AnswerTrace | None:
@@ -135,4 +135,17 @@ def _without_gaps(items: list[Item], total: float, first_gap: str) -> list[Item]
         cursor = item.start + item.seconds
     if total - cursor > LEAST_SECONDS:
         found.append(Item(name="other", start=cursor, seconds=total - cursor, parts=(("other", total - cursor),)))
+    return found
+
+
+def _merged(items: list[Item]) -> list[Item]:
+    """`items`, of which those of one name that follow each other are one, such as what an engine told of and what it did since."""
+    found: list[Item] = []
+    for item in items:
+        if found and found[-1].name == item.name:
+            before = found.pop()
+            parts = tuple(sums([before, item]).items())
+            found.append(Item(name=item.name, start=before.start, seconds=before.seconds + item.seconds, parts=parts))
+        else:
+            found.append(item)
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pomona.core.errors import NotFound
 from pomona.core.generation import Usage
 from pomona.core.records import RequestRecord
-from pomona.core.tracing.marks import RequestTrace
+from pomona.core.tracing.marks import AnswerTrace, RequestTrace
 
 _TRACE_BYTES = 2000
 _PART_BYTES = 300  # a mark, a span or a delay, measured
@@ -36,9 +36,10 @@ class Kept:
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all answers that ended; of prompts that are the same, each counts."""
-        sums = {name: sum(getattr(record.usage, name) for record in self.records) for name in Usage.__slots__}
-        return Usage(**sums)
+        """The tokens of all answers, as far as they have come; of prompts that are the same, each counts."""
+        known = {answer.id: _usage_so_far(answer) for answer in self.trace.answers}
+        known |= {record.id: record.usage for record in self.records if record.outcome == "ok"}
+        return Usage(**{name: sum(getattr(usage, name) for usage in known.values()) for name in Usage.__slots__})
 
     def names(self) -> Iterator[str]:
         """All by which it can be found."""
@@ -127,6 +128,10 @@ class TraceStore:
         for name in kept.names():
             if self._named.get(name) is kept:
                 del self._named[name]
+
+
+def _usage_so_far(answer: AnswerTrace) -> Usage:
+    return Usage(prompt_tokens=answer.prompt_tokens, cached_tokens=answer.cached_tokens, completion_tokens=answer.tokens)
 
 
 def _weigh(kept: Kept) -> int:

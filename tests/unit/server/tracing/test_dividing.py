@@ -52,7 +52,7 @@ def test_a_request_that_runs_is_told_up_to_now() -> None:
     answer.note_awaited()
     answer.note_times(times(clock.now - 3.0, (Span(name="prefill", start=0.0, seconds=3.0, own=3.0),), ()), last=False)
     clock.pass_(0.5)
-    assert names(check_complete(trace))[-3:] == [("submit", 1.0), ("prefill", 3.0), ("prefill", 0.5)]
+    assert names(check_complete(trace))[-2:] == [("submit", 1.0), ("prefill", 3.5)]
 
 
 def test_a_refused_request_has_no_answer() -> None:
@@ -72,7 +72,9 @@ def test_what_the_engine_did_not_tell_before_it_was_left_counts_as_what_it_did_l
     clock.pass_(0.5)
     answer.close()
     trace.close()
-    assert names(check_complete(trace))[-2:] == [("decode", 8.0), ("decode", 0.5)]
+    items = check_complete(trace)
+    assert names(items)[-2:] == [("prefill", 4.0), ("decode", 8.5)]
+    assert dict(items[-1].parts) == {"decode": 5.5, "stall": 2.0, "decode_rest": 1.0}
 
 
 def test_an_engine_that_died_and_one_that_took_over() -> None:

@@ -168,3 +168,13 @@ def test_an_id_that_comes_twice_means_the_last_one() -> None:
 def test_traceparent_is_read_as_the_standard_has_it(header: str, span: str | None) -> None:
     found = parent_of(header)
     assert (found.span_id if found else None) == span
+
+
+@pytest.mark.parametrize("outcome", ["running", "cancelled", "engine_failed"])
+def test_tokens_are_counted_as_far_as_an_answer_came(outcome: str) -> None:
+    clock = Clock()
+    trace = arrive(clock)
+    answer = go_to_engine(trace, clock)
+    answer.prompt_tokens, answer.cached_tokens, answer.tokens = 160, 64, 7
+    kept = Kept(trace=trace, records=[] if outcome == "running" else [record(trace.call_id, outcome)])
+    assert [summarize(kept)[f"{name}_tokens"] for name in ("prompt", "cached", "completion")] == [160, 64, 7]
