@@ -174,6 +174,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"The body must be a JSON object with fields; it is {_clip(problem['input'])}."
     if kind == "missing":
         return f"The field {path} is missing."
+    if kind == "extra_forbidden":
+        return f"There is no field {path!r} here."
     return f"{path} = {_clip(problem['input'])} {_SUBJECT.sub('', message).replace(' after validation', '')}."
 
 

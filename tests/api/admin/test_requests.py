@@ -121,6 +121,11 @@ def test_bad_questions_are_answered_with_what_is_wrong(gateway: Gateway) -> None
         assert gateway.admin().get(f"/admin/requests?{query}").status_code == 400
 
 
+def test_a_filter_that_there_is_not_is_an_error_and_not_all_requests(gateway: Gateway) -> None:
+    refused = gateway.admin().get("/admin/requests?outcom=error")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "There is no field 'outcom' here.")
+
+
 def test_only_so_many_are_kept() -> None:
     settings: Settings = settings_with().model_copy(update={"tracing": TracingSettings(requests=2)})
     with running(Gateway(settings=settings)) as gateway:

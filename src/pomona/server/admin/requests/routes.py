@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pomona.core.errors import CODES, ModelNotFound
@@ -20,6 +20,8 @@ _OUTCOMES = ("ok", "running", "cancelled", "error", *sorted(CODES - {"cancelled"
 
 class Wish(BaseModel):
     """Which requests to list."""
+
+    model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(default=None, min_length=1, description="Only those that this model answered, by any of its names.")
     outcome: str | None = Field(
