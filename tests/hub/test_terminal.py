@@ -18,7 +18,8 @@ from tests.hub.conftest import STORIES, Bench
 from tests.hub.processes import SECONDS, environment_of, started, wait_for_size
 
 WEIGHTS = "model.safetensors"
-BAR = re.compile(r"Downloading .* \d+% +[\d.]+ KiB of 1\.0 MiB +[\d.]+ [KMG]iB/s 0:\d\d:\d\d +model\.safetensors")
+BAR = re.compile(r"Downloading .* \d+% +[\d.]+ KiB of 1\.0 MiB +[\d.]+ [KMG]iB/s 0:\d\d:\d\d +\w+\.(json|safetensors)")
+"""The file is the one of which something came last: several come at once."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SHOW_CURSOR = "\x1b[?25h"
 PULL = ["-m", "pomona", "pull", "acme/tiny"]
