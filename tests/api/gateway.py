@@ -146,7 +146,7 @@ class Gateway:
     def call(self, work: Coroutine[object, object, T]) -> T:
         """Run `work` in the gateway's loop and wait for it."""
         assert self.loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
 
     def set(self, event: asyncio.Event) -> None:
         """Set an event that lives in the gateway's loop."""
@@ -164,7 +164,7 @@ class Gateway:
 
     def wait_for(self, event: asyncio.Event) -> None:
         """Wait for an event that lives in the gateway's loop."""
-        self.call(asyncio.wait_for(event.wait(), timeout=10))
+        self.call(asyncio.wait_for(event.wait(), timeout=60))
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until `holds` is true, looking after every turn of the gateway's loop."""
@@ -173,23 +173,23 @@ class Gateway:
             for _ in iter(holds, True):
                 await asyncio.sleep(0)
 
-        self.call(asyncio.wait_for(look(), timeout=10))
+        self.call(asyncio.wait_for(look(), timeout=60))
 
     def openai(self) -> OpenAI:
         """The official client, without retries."""
-        return self.clients.enter_context(OpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10))
+        return self.clients.enter_context(OpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=60))
 
     def async_openai(self) -> AsyncOpenAI:
         """The official asynchronous client, without retries."""
-        return AsyncOpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=10)
+        return AsyncOpenAI(base_url=f"{self.urls.public}/v1", api_key="any", max_retries=0, timeout=60)
 
     def http(self) -> httpx.Client:
         """A plain client of the public address."""
-        return self.clients.enter_context(httpx.Client(base_url=self.urls.public, timeout=10))
+        return self.clients.enter_context(httpx.Client(base_url=self.urls.public, timeout=60))
 
     def admin(self) -> httpx.Client:
         """A plain client of the admin address."""
-        return self.clients.enter_context(httpx.Client(base_url=self.urls.admin, timeout=10))
+        return self.clients.enter_context(httpx.Client(base_url=self.urls.admin, timeout=60))
 
 
 @contextlib.contextmanager
@@ -208,7 +208,7 @@ def running(gateway: Gateway) -> Generator[Gateway]:
 
     thread = threading.Thread(target=work, name="gateway")
     thread.start()
-    up.wait(timeout=10)
+    up.wait(timeout=60)
     try:
         if not failures:
             yield gateway
@@ -217,7 +217,7 @@ def running(gateway: Gateway) -> Generator[Gateway]:
         if gateway.loop is not None and not gateway.loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 gateway.loop.call_soon_threadsafe(gateway.stop.set)
-        thread.join(timeout=20)
+        thread.join(timeout=60)
     assert not thread.is_alive()
     if failures:
         raise failures[0]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import pytest
 from starlette.types import Message, Scope
@@ -14,21 +13,15 @@ from pomona.core.metrics import Metrics
 from pomona.server.application import create_public_app
 from pomona.server.services import Backend
 from tests.api.gateway import CARDS, MODEL, READY, Gateway, settings_with
+from tests.api.leaving import post
 from tests.doubles import FixedDirectory, FixedStatus, FixedTokenization, Script, ScriptedGenerator, answer
 
 CHAT: Mapping[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}]}
 
 
 def connect(gateway: Gateway, body: Mapping[str, object]) -> socket.socket:
-    """A raw connection over which a request was sent."""
-    address = urlsplit(gateway.urls.public)
-    connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
-    content = json.dumps(body).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + content)
-    return connection
+    """A connection over which a chat was asked for."""
+    return post(f"{gateway.urls.public}/v1/chat/completions", body)
 
 
 def read_until(connection: socket.socket, part: bytes) -> bytes:
@@ -120,7 +113,7 @@ async def test_a_slow_reader_stops_the_pulling(choices: int) -> None:
             await asyncio.sleep(0)
         assert len(reader.taken) <= generator.pulled <= len(reader.taken) + 1 + choices
     reader.left.set()
-    await asyncio.wait_for(serving, timeout=10)
+    await asyncio.wait_for(serving, timeout=60)
     assert len(reader.taken) == 211
     assert generator.running == 0
     assert len(generator.closed_early) == choices

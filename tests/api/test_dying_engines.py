@@ -97,7 +97,7 @@ def test_official_clients_raise_their_own_classes(gateway: Gateway) -> None:
         client.responses.create(model=MODEL, input="x")
     assert refused.value.response.headers["retry-after"] == "15"
     with (
-        anthropic.Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10) as other,
+        anthropic.Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=60) as other,
         pytest.raises(anthropic.InternalServerError) as overloaded,
     ):
         other.messages.create(model=MODEL, max_tokens=5, messages=[{"role": "user", "content": "x"}])

@@ -219,7 +219,7 @@ async def test_mutated_bodies_of_all_endpoints_break_nothing(gateway: Gateway) -
         if response.status_code >= 500 or b"internal_error" in response.content or b"Something went wrong" in response.content:
             broken.append(f"{response.status_code} {path} {raw[:600]!r} {response.text[:300]}")
 
-    async with httpx.AsyncClient(base_url=gateway.urls.public, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.urls.public, timeout=60) as client:
         for path, raw in [*((path, json.dumps(body).encode()) for path, body in SENT), *bodies]:
             await send(client, path, raw)
     assert broken == []

@@ -54,7 +54,7 @@ def complaints_of(operation: Any, mode: GenerationMode) -> list[str]:
     @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=SLOW)
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Case[Any]) -> None:
-        response = case.call(timeout=10)
+        response = case.call(timeout=60)
         try:
             case.validate_response(response, excluded_checks=left_out)
         except FailureGroup as failures:

@@ -50,7 +50,7 @@ def chat(gateway: Gateway, *content: Any, model: str = MODEL, role: str = "user"
 
 
 def claude(gateway: Gateway) -> anthropic.Anthropic:
-    client = anthropic.Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10)
+    client = anthropic.Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=60)
     return gateway.clients.enter_context(client)
 
 

@@ -26,7 +26,7 @@ BODIES: Mapping[str, Mapping[str, object]] = {
     "messages": {**CHAT, "max_tokens": 9},
     "responses": {"model": MODEL, "input": "Hello?"},
 }
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 
 
 class Life:

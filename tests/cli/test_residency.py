@@ -80,7 +80,7 @@ def test_ps_watches_until_the_server_goes(ask: Ask, gateway: Gateway, options: t
     thread.start()
     gateway.wait_until(lambda: gateway.residents.looks >= 2)
     gateway.set(gateway.stop)
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     assert found[0].exit_code in {69, 75}
     assert found[0].stdout.count(MODEL) >= 2
 
@@ -145,7 +145,7 @@ def following(gateway: Gateway, ask: Ask, *arguments: str, events: tuple[object,
     thread.start()
     gateway.wait_until(lambda: gateway.residents.events.watched)
     gateway.publish(*events)  # pyright: ignore[reportArgumentType]
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     return found[0]
 
 

@@ -126,7 +126,7 @@ def test_a_server_answers_and_ends_cleanly(home: Path) -> None:
         told = json.loads(ready.read_text(encoding="utf-8"))
         command = [sys.executable, "-m", "pomona", "generate", "Hello", "-n", "5", "--json", "--url", told["url"]]
         answered = json.loads(subprocess.run(command, capture_output=True, text=True, cwd=home, check=True, timeout=60).stdout)
-        health = httpx.get(f"{told['admin_url']}/health", timeout=10, trust_env=False)
+        health = httpx.get(f"{told['admin_url']}/health", timeout=60, trust_env=False)
         process.send_signal(signal.SIGINT)
         process.stderr.read()
 
@@ -139,7 +139,7 @@ def test_a_server_answers_and_ends_cleanly(home: Path) -> None:
 
 async def test_a_measurement_gets_a_server_of_its_own(home: Path) -> None:
     del home
-    async with own_server(["--set", "engine.max_rows=3"]) as server, httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with own_server(["--set", "engine.max_rows=3"]) as server, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         assert isinstance(server, OwnServer)
         assert (await client.get(f"{server.url}/v1/models")).json()["data"][0]["id"] == "pomona-tiny"
 

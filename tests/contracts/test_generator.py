@@ -10,7 +10,7 @@ import pytest
 from pomona.core.generation import Finished, GenerateEvent, Started, TextDelta
 from tests.contracts.generators import SUBJECTS, Subject
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 
 
 @pytest.fixture(params=list(SUBJECTS.values()), ids=list(SUBJECTS))

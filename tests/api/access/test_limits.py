@@ -52,7 +52,7 @@ def narrow() -> Iterator[Gateway]:
     settings = settings_with(max_body_bytes=2000).model_copy(
         update={
             "engine": EngineSettings(max_rows=1, max_waiting=1),
-            "limits": LimitsSettings(header_seconds=0.3, body_seconds=0.3, max_header_bytes=2048, max_headers=20, max_connections=5),
+            "limits": LimitsSettings(header_seconds=1.5, body_seconds=1.5, max_header_bytes=2048, max_headers=20, max_connections=5),
         }
     )
     with running(Gateway(settings=settings, keys=KeyRing(KEYS))) as gateway:
@@ -207,7 +207,7 @@ def text_of(stream: str) -> str:
 
 def connect(gateway: Gateway) -> socket.socket:
     address = urlsplit(gateway.urls.public)
-    return socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+    return socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -29,7 +29,7 @@ def watching(gateway: Gateway, query: str = "", last_id: str | None = None) -> G
     """Events as (id, name, data), from the moment that this yields."""
     headers = {} if last_id is None else {"last-event-id": last_id}
     with (
-        httpx.Client(base_url=gateway.urls.admin, timeout=10) as client,
+        httpx.Client(base_url=gateway.urls.admin, timeout=60) as client,
         client.stream("GET", f"/admin/events{query}", headers=headers) as response,
     ):
         assert response.headers["content-type"].startswith("text/event-stream")

@@ -110,7 +110,7 @@ def test_the_queue_shows_who_runs_and_who_waits() -> None:
         gateway.wait_until(lambda: gateway.generator.pulled == 2)
         at_work = admin.get("/admin/queue").json()
         gateway.set(second)
-        asking.join(timeout=10)
+        asking.join(timeout=60)
         done = admin.get("/admin/queue").json()
     assert (waiting["queue_depth"], waiting["active_slots"]) == (1, 0)
     assert waiting["waiting_by_priority"] == {"high": 1, "normal": 0, "low": 0}

@@ -18,18 +18,18 @@ HELLO: Mapping[str, Any] = {"model": MODEL, "max_tokens": 64, "messages": [{"rol
 def client_of(gateway: Gateway) -> Anthropic:
     """The official client, without retries."""
     quick = DefaultHttpxClient(verify=False)  # no certificates to load, which takes 90 ms
-    client = Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10, http_client=quick)
+    client = Anthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=60, http_client=quick)
     return gateway.clients.enter_context(client)
 
 
 def async_client_of(gateway: Gateway) -> AsyncAnthropic:
     """The official asynchronous client, without retries."""
-    return AsyncAnthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=10)
+    return AsyncAnthropic(base_url=gateway.urls.public, api_key="any", max_retries=0, timeout=60)
 
 
 def http_of(gateway: Gateway) -> httpx.Client:
     """A plain client."""
-    return gateway.clients.enter_context(httpx.Client(base_url=gateway.urls.public, timeout=10, verify=False))
+    return gateway.clients.enter_context(httpx.Client(base_url=gateway.urls.public, timeout=60, verify=False))
 
 
 def whole(gateway: Gateway, **fields: Any) -> Message:

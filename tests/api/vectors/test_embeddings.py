@@ -10,6 +10,7 @@ import pytest
 from pomona.core.errors import ContextOverflow
 from pomona.core.settings import LimitsSettings
 from pomona.core.vectors import EmbedRequest
+from tests.api import leaving
 from tests.api.gateway import EMBEDDER, MODEL, RERANKER, VECTOR_CARDS, Gateway, running, settings_with
 
 
@@ -129,8 +130,8 @@ def test_requests_are_recorded(gateway: Gateway) -> None:
 
 def test_a_client_that_leaves_cancels_its_work(gateway: Gateway) -> None:
     gateway.embedder.hold = gateway.never
-    with pytest.raises(httpx.ReadTimeout):
-        gateway.http().post("/v1/embeddings", json={"model": EMBEDDER, "input": "x"}, timeout=0.3)
+    with leaving.post(f"{gateway.urls.public}/v1/embeddings", {"model": EMBEDDER, "input": "x"}):
+        gateway.wait_for(gateway.embedder.begun)
     gateway.wait_for(gateway.embedder.ended)
     assert gateway.embedder.cut == [gateway.embedder.seen[0].id]
 

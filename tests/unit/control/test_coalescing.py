@@ -15,7 +15,7 @@ from pomona.core.generation import GenerateEvent, GenerateRequest, Started, Text
 from pomona.core.settings import LimitsSettings, Settings
 from tests.doubles import ScriptedGenerator, answer
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 FIRST = Origin(account="a", retries=0)
 AGAIN = Origin(account="a", retries=1)
 ASKED = GenerateRequest(id="1", model="m", text="x")
