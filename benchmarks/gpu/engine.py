@@ -2,6 +2,8 @@
 
     python -m benchmarks.gpu.engine                                   all parts, about 25 minutes with 8B
     python -m benchmarks.gpu.engine --parts decode,mixed --shapes 8b --budget 300
+    python -m benchmarks.gpu.engine --parts passes,mixed,prefill,total --shapes 8b --only pomona,generate_step,plain --budget 400
+    python -m benchmarks.gpu.engine --parts products,total,passes --shapes 8b --bits 4 --only pomona --budget 400
     python -m benchmarks.gpu.engine --folder gpu-results --parts none --write docs/performance.md
 
 Each part runs in a process of its own and writes a file for each cell; a run goes on where the last one into the same folder stopped, and
@@ -11,6 +13,7 @@ its own, which the machine that these were measured on could not fetch.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -23,8 +26,9 @@ from benchmarks.gpu.report import report
 from benchmarks.gpu.shapes import SHAPES
 from benchmarks.gpu.worker import PARTS, add_options
 from benchmarks.tables import write_between_marks
+from pomona.app import NO_LIMIT_OF_MISSES
 
-ORDER = ("total", "decode", "mixed", "prefill", "features", "floor", "torch", "http")
+ORDER = ("total", "decode", "mixed", "prefill", "passes", "products", "features", "floor", "torch", "http")
 LEAST_SECONDS = 15.0
 """A part that gets less is not begun: the weights have to be made first."""
 GRACE_SECONDS = 60.0
@@ -54,7 +58,8 @@ def _run(part: str, shape: str, options: argparse.Namespace, deadline: Deadline)
         seconds = min(deadline.left, options.part_seconds)
         started = time.perf_counter()
         try:
-            code = subprocess.run(list(_command(part, shape, options, seconds)), timeout=seconds + GRACE_SECONDS, check=False).returncode
+            command, environment = list(_command(part, shape, options, seconds)), {**dict((NO_LIMIT_OF_MISSES,)), **os.environ}
+            code = subprocess.run(command, env=environment, timeout=seconds + GRACE_SECONDS, check=False).returncode
         except subprocess.TimeoutExpired:
             code = -1
         print(f"{part} {shape}: ended with {code} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
@@ -75,6 +80,7 @@ def _command(part: str, shape: str, options: argparse.Namespace, seconds: float)
         yield from ("--seconds", str(options.seconds), "--contexts", _list(options.contexts), "--prefill", str(options.prefill))
         yield from ("--streams", str(options.streams), "--only", ",".join(options.only), "--bandwidth", str(options.bandwidth))
         yield from ("--copy-bytes", str(options.copy_bytes), *(("--float32",) if options.float32 else ()))
+        yield from ("--products", options.products, *(("--bits", str(options.bits)) if options.bits else ()))
         yield from (word for change in options.set for word in ("--set", change))
 
 
@@ -94,7 +100,7 @@ def _parts(text: str) -> list[str]:
     if text == "none":
         return []
     if text == "all":
-        return [part for part in ORDER if part != "torch" or find_spec("torch")]
+        return [part for part in ORDER if part != "products" and (part != "torch" or find_spec("torch"))]
     chosen = text.split(",")
     unknown = [part for part in chosen if part not in {*PARTS, "torch", "http"}]
     if unknown:

@@ -23,6 +23,8 @@ def report(outcomes: Sequence[Outcome]) -> str:
         ("decode", "All rows decoding: tokens per second, by the tokens that rows begin with", _speeds),
         ("prefill", "A long prompt alone", _prefill),
         ("mixed", "Milliseconds between two tokens of a stream, alone and beside a long prompt", _mixed),
+        ("passes", "A long prompt pass by pass: milliseconds to build and to start a pass on the host, and until it has run then", _passes),
+        ("products", "Products of quantised weights, microseconds packed / expanded, by the number of rows", _products),
         ("features", "Switched on for all rows, as a ratio of plain rows", _features),
         ("http", "Served over HTTP: tokens per second, prompts included", _speeds),
     )
@@ -89,6 +91,42 @@ def _mixed(outcomes: Sequence[Outcome]) -> str:
         name = TITLES.get(cell.contender, cell.contender)
         first = f"{1000 * v['first_seconds']:,.0f} ms"
         lines.append(f"| {cell.shape} | {cell.rows}, {cell.context:,} | {name} | {alone} | {beside} | {ratio:.1f} | {first} |")
+    return "\n".join(lines)
+
+
+def _passes(outcomes: Sequence[Outcome]) -> str:
+    """A line for each pass of the prompts; then attention of one layer."""
+    prompts = [one for one in outcomes if "passes" in one.values]
+    lines = [
+        "| shape | prompt | first token | pass | tokens | behind | build | start | run |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in prompts:
+        v, name = one.values, f"{one.cell.context:,}, {one.cell.contender}"
+        for number in range(int(v["passes"])):
+            told = " | ".join(f"{v[f'{number} {what}']:,.0f}" for what in ("tokens", "start"))
+            times = " | ".join(f"{v[f'{number} {what}_ms']:,.1f}" for what in ("build", "launch", "run"))
+            head = f"{one.cell.shape} | {name} | {1000 * v['first_seconds']:,.0f} ms" if not number else " | | "
+            lines.append(f"| {head} | {number} | {told} | {times} |")
+    tables = ["\n".join(lines)] if prompts else []
+    alone = [one for one in outcomes if "kernel_ms" in one.values]
+    if alone:
+        ways = ("kernel", "exact", "masked")
+        lines = ["| shape | keys | tokens | " + " | ".join(f"{way}, first" for way in ways) + " |", "|---|---:|---:|" + "---:|" * len(ways)]
+        for one in alone:
+            cells = " | ".join(f"{one.values[f'{way}_ms']:,.2f}, {one.values[f'{way}_first_ms']:,.1f}" for way in ways)
+            lines.append(f"| {one.cell.shape} | {one.cell.context:,} | {one.cell.contender.split()[-1]} | {cells} |")
+        tables.append("Attention of a chunk, milliseconds of one layer, with what the first call took:\n\n" + "\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def _products(outcomes: Sequence[Outcome]) -> str:
+    done = [one for one in outcomes if one.values]
+    rows = sorted({int(name.split()[1]) for one in done for name in one.values if name.startswith("packed ")})
+    lines = ["| shape | layer | " + " | ".join(map(str, rows)) + " | packed up to |", "|---|---|" + "---:|" * (len(rows) + 1)]
+    for one in done:
+        cells = " | ".join(f"{one.values[f'packed {count}']:,.0f} / {one.values[f'expanded {count}']:,.0f}" for count in rows)
+        lines.append(f"| {one.cell.shape} | {one.cell.contender} | {cells} | {one.values['most_packed_rows']:.0f} |")
     return "\n".join(lines)
 
 

@@ -20,6 +20,8 @@ from benchmarks.gpu.floor import cache_bytes, copy_bytes_per_second, weight_byte
 from benchmarks.gpu.grammar import made_up_lexicon
 from benchmarks.gpu.measure import decode, gaps_beside, make_prompts, read_prompt, run_for, until_all_have, whole
 from benchmarks.gpu.model_shapes import SHAPES, Shape, build
+from benchmarks.gpu.passes import KEYS, WIDTHS, chunk_attention, read_by_pass
+from benchmarks.gpu.products import kinds, product_times, quantise
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.core.settings import EngineSettings
 from pomona.engine.engine import Engine
@@ -72,7 +74,8 @@ class Bench:
 
     def cell(self, contender: str, rows: int = 1, context: int = 0) -> Cell:
         """Of this part."""
-        return Cell(part=self.options.part, shape=self.shape.name, contender=contender, rows=rows, context=context)
+        bits = f"-{self.options.bits}bit-{self.options.products}" if self.options.bits else ""
+        return Cell(part=self.options.part, shape=f"{self.shape.name}{bits}", contender=contender, rows=rows, context=context)
 
 
 def main() -> int:
@@ -80,7 +83,10 @@ def main() -> int:
     options = _options()
     deadline, store = Deadline(options.deadline), Store(options.folder)
     dtype = mx.float32 if options.float32 else mx.bfloat16
-    bench = Bench(shape=SHAPES[options.shape], model=build(SHAPES[options.shape], dtype), options=options, dtype=dtype)
+    model = build(SHAPES[options.shape], dtype)
+    if options.bits:
+        quantise(model, options.bits, "packed" if options.part == "products" else options.products)
+    bench = Bench(shape=SHAPES[options.shape], model=model, options=options, dtype=dtype)
     print(f"{options.part} {options.shape}: weights are there, {deadline.left:.0f} s left", file=sys.stderr, flush=True)
     for cell, work in PARTS[options.part](bench):
         if deadline.left < options.seconds:
@@ -216,11 +222,42 @@ def _floor(bench: Bench, rows: int, context: int) -> Mapping[str, float]:
     return {"tokens_per_second": rows * speed / size, "step_ms": 1000 * size / speed, "copy_bytes_per_second": speed}
 
 
+def _pass_cells(bench: Bench) -> Iterator[tuple[Cell, Work]]:
+    """Prompts of one engine, one after another: the first three pass by pass, the next as they run. Then attention alone."""
+    length = bench.options.prefill
+    engines = _Engines(bench, 1)
+    for number, waits in enumerate((True, True, True, False, False, False)):
+        name = f"{'waiting' if waits else 'ahead'} {number}"
+        prompt = bench.prompts(1, length, f"passes {number}")[0]
+        yield bench.cell(name, 1, length), lambda prompt=prompt, waits=waits: read_by_pass(engines.one, prompt, waits=waits)
+    for keys in [keys for keys in KEYS if keys <= bench.shape.max_context]:
+        for width in [width for width in WIDTHS if width <= min(keys, 4 * length)]:
+            yield (
+                bench.cell(f"attention {width}", 1, keys),
+                lambda width=width, keys=keys: chunk_attention(bench.shape, width, keys, bench.dtype),
+            )
+
+
+def _product_cells(bench: Bench) -> Iterator[tuple[Cell, Work]]:
+    """Each kind of layer of a quantised model."""
+    if not bench.options.bits:
+        raise SystemExit("the part products is for quantised weights: add --bits 4 or --bits 8")
+    for name, layer in kinds(bench.model):
+        yield bench.cell(name), lambda layer=layer: product_times(layer, bench.dtype)
+
+
 class _Engines:
     """Makes the engine only where it is asked for: it takes most of the free memory."""
 
     def __init__(self, bench: Bench, rows: int) -> None:
         self._bench, self._rows = bench, rows
+        self._one: Engine | None = None
+
+    @property
+    def one(self) -> Engine:
+        """The same each time."""
+        self._one = self._one or self._bench.engine(self._rows)
+        return self._one
 
     def start(self, name: str) -> Start:
         """The contender of that name."""
@@ -239,6 +276,8 @@ PARTS: Mapping[str, Callable[[Bench], Iterator[tuple[Cell, Work]]]] = {
     "mixed": _mixed_cells,
     "features": _feature_cells,
     "floor": _floor_cells,
+    "passes": _pass_cells,
+    "products": _product_cells,
 }
 
 
@@ -254,6 +293,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float32", action="store_true", help="weights in float32, which a CPU needs")
     parser.add_argument("--copy-bytes", type=int, default=2**30, help="of the copy that the floor is measured by")
     parser.add_argument("--bandwidth", type=float, default=0.0, help="bytes per second that the floor takes instead of MLX's copy")
+    parser.add_argument("--bits", type=int, choices=(4, 8), help="quantised weights")
+    parser.add_argument("--products", choices=("auto", "packed", "expanded"), default="auto", help="as models.quantized_on_gpu")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of EngineSettings: step_token_budget=2048")
 
 

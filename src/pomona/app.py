@@ -34,6 +34,11 @@ PROMPT_THREADS = 4
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "pomona.engine.process")
 """-P: files in the working folder must not pass for modules."""
 
+NO_LIMIT_OF_MISSES = ("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
+"""For engines. On CUDA, MLX counts what its caches of graphs and of plans for attention ever missed, and ends the process at twice their
+size, 800 and 512 shapes, however seldom they come: a server meets so many in time.
+"""
+
 
 def read_settings(command_line: dict[str, object], profile: str | None = None) -> LoadedSettings:
     """All settings from all sources; `command_line` maps dotted names to values. Raises ConfigurationError."""
@@ -105,6 +110,7 @@ def load_app(settings: Settings, *, in_process: bool = False) -> "App":
     `in_process`: one model at a time, in a thread of this process.
     """
     configure_logging(settings.logging.level, settings.logging.format)
+    os.environ.setdefault(*NO_LIMIT_OF_MISSES)
     return App(settings, in_process=in_process)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.app import cache_folder, load_app, read_settings, user_file
+from pomona.app import cache_folder, environment_with, load_app, read_settings, user_file
 from pomona.core.errors import ConfigurationError, ModelNotFound
 
 
@@ -59,6 +59,16 @@ def test_an_unknown_profile_is_refused() -> None:
 
 def test_an_application_knows_its_models_name_before_it_runs() -> None:
     assert load_app(read_settings({"models.aliases": {"fast": "pomona-tiny"}, "models.default": "fast"}).settings).model == "fast"
+
+
+@pytest.mark.parametrize("set_by_user", [None, "1"])
+def test_engines_are_not_ended_for_the_many_shapes_they_meet(set_by_user: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless somebody wants MLX to."""
+    monkeypatch.setenv("MLX_ENABLE_CACHE_THRASHING_CHECK", set_by_user or "")
+    if set_by_user is None:
+        monkeypatch.delenv("MLX_ENABLE_CACHE_THRASHING_CHECK")
+    load_app(read_settings({"models.default": "pomona-tiny"}).settings)
+    assert environment_with({})["MLX_ENABLE_CACHE_THRASHING_CHECK"] == (set_by_user or "0")
 
 
 def test_a_model_that_is_not_here_is_said_at_once() -> None:

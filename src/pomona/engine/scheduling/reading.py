@@ -34,8 +34,8 @@ class Reading:
         for row in self._in_turn():
             fit = self._costs.tokens_within(seconds, row.computed, shares_pass=shares_pass)
             tokens = min(_most(row), budget, fit if chunks else max(floor, fit))
-            if chunks and self._costs.few_sizes and tokens < row.prefill_left <= SHORT_CHUNK:
-                continue  # a pass of its own for the rest would cost as much as one for all of it
+            if self._costs.few_sizes and tokens < row.prefill_left <= SHORT_CHUNK:
+                tokens = 0 if chunks else min(_most(row), budget)  # one pass more would cost as much as this one with all of it
             tokens = self._around_pictures(row, self._align(row, tokens))
             least = self._cache.page_tokens if chunks else min(FLOOR, self._cache.page_tokens) if beside else 1
             if not tokens or (tokens < min(least, budget, row.prefill_left)):
