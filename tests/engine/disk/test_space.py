@@ -55,11 +55,22 @@ def test_what_was_used_longest_ago_goes_first_whatever_its_model(tmp_path: Path)
         age(tmp_path, number, 100 - number)
         age(tmp_path, 10 + number, 200 - number)
     one.touch([name(0)])
-    assert two.read(name(11), FileForm(FORM.tensors, V), np.empty(FORM.data_bytes, np.uint8))
+    two.touch([name(11)])
     assert store_in(tmp_path, V, 70_000).make_room() == set()
     gone = store_in(tmp_path, W, 30_000)
     assert numbers(tmp_path) == {0, 11, 3}
     assert gone.make_room() == set()
+
+
+def test_of_a_beginning_that_is_used_the_first_blocks_stay(tmp_path: Path) -> None:
+    """The others are of no use without them."""
+    prompt = make_prompt("a", STEM[:70], max_tokens=2)
+    answer(tmp_path, "llama", prompt)
+    assert answer(tmp_path, "llama", prompt)["a"].cached_tokens == 64
+    store_in(tmp_path, limit_bytes=bytes_in(tmp_path) // 2)
+    left = len(files(tmp_path))
+    assert 0 < left < 6
+    assert answer(tmp_path, "llama", prompt)["a"].cached_tokens == 8 * left
 
 
 def test_a_store_that_writes_keeps_to_its_bound(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ class Reader:
                 if not self._read(lookup, group, run):
                     self._doubt(keys)
                     break
+            self._store.touch([file_name(key) for key in keys])
         lookup.finished.set()
         self.arrived.set()
 
@@ -183,7 +184,7 @@ class Writer:
 
     def touch(self, keys: Sequence[Key]) -> None:
         """These were used."""
-        self._worker.ask(lambda: self._store.touch(map(file_name, keys)))
+        self._worker.ask(lambda: self._store.touch([file_name(key) for key in keys]))
 
     def clear(self) -> None:
         """Delete everything of this model."""
