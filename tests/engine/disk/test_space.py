@@ -127,6 +127,15 @@ def test_what_is_not_ours_is_neither_counted_nor_deleted(tmp_path: Path) -> None
     assert (kept.folders, kept.files) == ((root / V,), 2)
 
 
+def test_a_link_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """What is written behind it would be bounded by nobody."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / V).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError, match="is a link"):
+        store_in(tmp_path)
+
+
 def test_only_its_owner_can_read_what_is_kept(tmp_path: Path) -> None:
     """They are prompts, after all."""
     before = os.umask(0)

@@ -3,7 +3,7 @@
  * Generating reads every weight once a step, so a step lasts as long as reading takes: 8-bit weights are a quarter of the bytes of
  * float32. A weight is expanded in registers to exactly the float32 number that the packed one stands for (this is checked when it is
  * packed). Layout: blocks of BLOCK columns (outputs); in a block, for each k, the BLOCK weights side by side. Every output is the sum over
- * k in order, one fused multiply-add each, whatever the number of rows: a row gets the same bits alone and among others. */
+ * k in order, one multiply-add each, whatever the number of rows: a row gets the same bits alone and among others. */
 #include <stdlib.h>
 #include <string.h>
 #if defined(__AVX2__)

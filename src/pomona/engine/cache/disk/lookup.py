@@ -21,13 +21,10 @@ def file_name(key: Key) -> str:
     return f"{block.hex()}.{'state' if group == STATE else f'pages{group}'}"
 
 
-def key_of(name: str) -> Key | None:
-    """What the file of that name holds; None for a name that is none of ours."""
+def key_of(name: str) -> Key:
+    """What the file of that name holds."""
     digits, _, kind = name.partition(".")
-    try:
-        return (STATE if kind == "state" else int(kind.removeprefix("pages")), bytes.fromhex(digits))
-    except ValueError:
-        return None
+    return (STATE if kind == "state" else int(kind.removeprefix("pages")), bytes.fromhex(digits))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ time of last use over all models.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -158,6 +159,8 @@ class DiskStore:
         return missing
 
     def _make_folder(self) -> None:
+        if self._folder.is_symlink():  # what lies behind it is counted by nobody
+            raise NotADirectoryError(errno.ENOTDIR, "This must be a folder and is a link. Remove it", str(self._folder))
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._folder / MANIFEST).is_file():
             write_private(self._folder / MANIFEST, self._about)

@@ -215,8 +215,8 @@ class Writer:
         self._counts.bytes_written += size
 
     def _make_room(self) -> None:
-        for key in filter(None, map(key_of, self._store.make_room())):
-            self._counts.kept.discard(key)
+        for name in self._store.make_room():
+            self._counts.kept.discard(key_of(name))
 
     def _clear(self) -> None:
         self._counts.kept.clear()

@@ -59,7 +59,7 @@ class DiskTier(NoDisk):
         forms = {number: planes.form for number, planes in enumerate(self._planes)}
         if self._states:
             forms[STATE] = self._states.form
-        self._counts = Counts(kept=KnownFiles({key: size for name, size in store.open().items() if (key := key_of(name))}))
+        self._counts = Counts(kept=KnownFiles({key_of(name): size for name, size in store.open().items()}))
         rules = Rules(
             [lambda blocks, group=group: group.sight.needed(blocks, cache.page_tokens) for group in cache.groups],
             [group.window is not None for group in cache.groups],
