@@ -260,6 +260,16 @@ async def test_an_engine_that_is_stopped_while_it_loads_is_replaced() -> None:
         assert engine.report().restarts == 1
 
 
+async def test_a_model_that_was_loaded_before_does_not_load_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pomona.fleet.survival.supervisor.LEAST_RELOAD_SECONDS", 4.0)
+    models = iter(["counting", "slow"])
+    async with surviving(lambda _: spawn(next(models, "counting"))) as engine, aclosing(engine.stream(prompt(max_tokens=LONG))) as stream:
+        seen = list((await begin(stream)).token_ids)
+        await kill(engine)
+        assert seen + await rest(stream) == list(range(3, 3 + LONG))
+        assert engine.report().restarts >= 2
+
+
 async def test_a_long_step_that_was_announced_is_no_hang() -> None:
     async with supervised(QUICK_TO_HANG) as engine:
         assert await read(engine, prompt("row", 1, PONDER)) == [2, 3, 4, 5, 6]

@@ -49,7 +49,7 @@ class Outlook:
         self._began = clock()
         self._kind: Kind = ()
         self._first = True
-        self._new = True
+        self._unmeasured = True
         self._told_seconds = 0.0
         self._likely_seconds = 0.0
         self._tokens = 1
@@ -84,7 +84,7 @@ class Outlook:
 
     def part(self, number: int, layers: int, parts: int) -> None:
         """Part `number` of a step's `parts` begins. Those behind the first up to the last of `layers` compile nothing new."""
-        known = not self._new or 0 < number < layers
+        known = not self._unmeasured or 0 < number < layers
         self.tell(min(self._told_seconds, PART_MARGIN * self._likely_seconds / parts) if known else self._told_seconds, self._computing)
 
     def ran(self) -> None:
@@ -102,7 +102,7 @@ class Outlook:
         known = self._longest.get(kind)
         self._first = known is None or new
         pictures = known is None and kind[-1] is True
-        self._new = pictures or (self._first and self._first_seconds > 0)
+        self._unmeasured = pictures or (self._first and self._first_seconds > 0)
         self._likely_seconds = self._tokens * self._seconds_per_token if known is None else known
         expected = self._likely_seconds * (1.0 if known is None else MARGIN) + (self._first_seconds if self._first else 0.0)
         return max(expected, PICTURE_SECONDS) if pictures else expected

@@ -104,10 +104,13 @@ class EngineClient:
         """Wait for the model. Raises what the engine says of a model that cannot be loaded, EngineFailed if it dies, or takes longer than
         `limit_seconds` or the settings allow.
         """
-        limit = min(limit_seconds, self._settings.load_seconds)
+        most = self._settings.load_seconds
+        limit, then = (
+            (most, "Raise fleet.load_seconds if it needs more.") if limit_seconds >= most else (limit_seconds, "It was quicker before.")
+        )
         done, _ = await asyncio.wait([self._loaded, self.ended], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            raise EngineFailed(f"Loading {self._model!r} took longer than {limit:g} seconds. Raise fleet.load_seconds if it needs more.")
+            raise EngineFailed(f"Loading {self._model!r} took longer than {limit:.4g} seconds. {then}")
         if not self._loaded.done():
             raise self.ended.result()
         return self._loaded.result()
