@@ -60,7 +60,7 @@ static inline lanes gelu_of(lanes x) {
 
 static inline lanes load_some(const float *from, int count) {
     lanes value = {0};
-    memcpy(&value, from, count * sizeof(float));
+    memcpy(&value, from, (size_t)count * sizeof(float));
     return value;
 }
 
@@ -74,7 +74,7 @@ static inline void gelu_run(float *x, const float *gate, int count) {
     if (i < count) {
         lanes rest = gelu_of(load_some(x + i, count - i));
         if (gate) rest *= load_some(gate + i, count - i);
-        memcpy(x + i, &rest, (count - i) * sizeof(float));
+        memcpy(x + i, &rest, (size_t)(count - i) * sizeof(float));
     }
 }
 
@@ -99,10 +99,10 @@ void pomona_add_norm(float *x, const float *residual, const float *weight, const
             for (int i = 0; i < width; i++) row[i] += residual[t * width + i];
 #pragma omp simd reduction(+ : sum)
         for (int i = 0; i < width; i++) sum += row[i];
-        float mean = sum / width;
+        float mean = sum / (float)width;
 #pragma omp simd reduction(+ : squares)
         for (int i = 0; i < width; i++) squares += (row[i] - mean) * (row[i] - mean);
-        float spread = 1 / __builtin_sqrtf(squares / width + epsilon);
+        float spread = 1 / __builtin_sqrtf(squares / (float)width + epsilon);
         if (bias)
             for (int i = 0; i < width; i++) row[i] = (row[i] - mean) * spread * weight[i] + bias[i];
         else
@@ -164,12 +164,12 @@ static int rounded_up(int count, int step) { return (count + step - 1) / step * 
 static void attend_head(float *qkv, long stride, long width, int length, int size, float scale, int window, float *keys, float *values,
                         float *scores) {
     int padded = rounded_up(length, WIDE), wide = rounded_up(size, WIDE);
-    memset(keys, 0, (size_t)size * padded * sizeof(float));
-    memset(values, 0, (size_t)length * wide * sizeof(float));
+    memset(keys, 0, (size_t)size * (size_t)padded * sizeof(float));
+    memset(values, 0, (size_t)length * (size_t)wide * sizeof(float));
     for (int j = 0; j < length; j++) {
         const float *key = qkv + j * stride + width;
         for (int p = 0; p < size; p++) keys[(long)p * padded + j] = key[p];
-        memcpy(values + (long)j * wide, key + width, size * sizeof(float));
+        memcpy(values + (long)j * wide, key + width, (size_t)size * sizeof(float));
     }
     for (int i = 0; i < length; i += ROWS) {
         int rows = length - i < ROWS ? length - i : ROWS;
@@ -196,7 +196,7 @@ static void attend_head(float *qkv, long stride, long width, int length, int siz
             for (int r = 0; r < rows; r++) {
                 lanes result[2] = {out[r][0] / totals[r], out[r][1] / totals[r]};
                 int kept = size - column < WIDE ? size - column : WIDE;
-                memcpy(qkv + (i + r) * stride + column, result, kept * sizeof(float));
+                memcpy(qkv + (i + r) * stride + column, result, (size_t)kept * sizeof(float));
             }
         }
     }
@@ -208,7 +208,7 @@ int pomona_attend(float *qkv, const int *starts, const int *lengths, int texts, 
     int longest = 0, failed = 0;
     for (int i = 0; i < texts; i++) longest = lengths[i] > longest ? lengths[i] : longest;
     int padded = rounded_up(longest, WIDE), wide = rounded_up(size, WIDE);
-    size_t keys = (size_t)size * padded, values = (size_t)longest * wide, scores = (size_t)ROWS * padded;
+    size_t keys = (size_t)size * (size_t)padded, values = (size_t)longest * (size_t)wide, scores = ROWS * (size_t)padded;
     long width = (long)heads * size, stride = 3 * width;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
     {

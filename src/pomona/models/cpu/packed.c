@@ -188,7 +188,7 @@ static float *scratch(long floats) {
     static __thread long size;
     if (size < floats) {
         free(held);
-        held = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
+        held = aligned_alloc(64, ((size_t)floats * sizeof(float) + 63) / 64 * 64);
         size = held ? floats : 0;
     }
     return held;
@@ -287,14 +287,15 @@ static struct packed *new_packed(const float *plain, long n, long k, int kind, l
     long blocks = w->blocks = (n + WIDE * BLOCK - 1) / (WIDE * BLOCK) * WIDE;
     w->plain = plain, w->n = n, w->k = k, w->kind = kind, w->group = (int)group, w->groups = k / group;
     w->block_bytes = (kind == BYTES ? k : kind == NIBBLES ? k / 2 : 2 * k) * BLOCK;
-    w->data = aligned_alloc(64, (blocks * w->block_bytes + 63) / 64 * 64);
-    w->scales = kind == BFLOATS ? 0 : aligned_alloc(64, blocks * w->groups * 2 * BLOCK * sizeof(float));
+    size_t data_bytes = (size_t)(blocks * w->block_bytes), scale_bytes = (size_t)(blocks * w->groups) * 2 * BLOCK * sizeof(float);
+    w->data = aligned_alloc(64, (data_bytes + 63) / 64 * 64);
+    w->scales = kind == BFLOATS ? 0 : aligned_alloc(64, scale_bytes);
     if (!w->data || (kind != BFLOATS && !w->scales)) {
         free_packed(w);
         return 0;
     }
-    memset(w->data, 0, blocks * w->block_bytes);
-    if (w->scales) memset(w->scales, 0, blocks * w->groups * 2 * BLOCK * sizeof(float));
+    memset(w->data, 0, data_bytes);
+    if (w->scales) memset(w->scales, 0, scale_bytes);
     return w;
 }
 
@@ -306,7 +307,7 @@ static long keep(struct packed *w) {
     pthread_rwlock_wrlock(&packs.lock);
     if (packs.count == packs.room) {
         int room = packs.room ? 2 * packs.room : 64;
-        struct packed **items = realloc(packs.items, room * sizeof *items);
+        struct packed **items = realloc(packs.items, (size_t)room * sizeof *items);
         if (!items) {
             pthread_rwlock_unlock(&packs.lock);
             free_packed(w);
@@ -315,7 +316,7 @@ static long keep(struct packed *w) {
         packs.items = items, packs.room = room;
     }
     int place = place_of(w->plain);
-    memmove(packs.items + place + 1, packs.items + place, (packs.count - place) * sizeof *packs.items);
+    memmove(packs.items + place + 1, packs.items + place, (size_t)(packs.count - place) * sizeof *packs.items);
     packs.items[place] = w;
     packs.count++;
     pthread_rwlock_unlock(&packs.lock);
@@ -371,7 +372,7 @@ void pomona_unpack(const float *plain) {
     if (place && packs.items[place - 1]->plain == plain) {
         free_packed(packs.items[place - 1]);
         packs.count--;
-        memmove(packs.items + place - 1, packs.items + place, (packs.count - place + 1) * sizeof *packs.items);
+        memmove(packs.items + place - 1, packs.items + place, (size_t)(packs.count - place + 1) * sizeof *packs.items);
     }
     pthread_rwlock_unlock(&packs.lock);
 }

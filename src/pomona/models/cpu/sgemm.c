@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) float total(lanes v) {
     quad sum = {0};
     for (int lane = 0; lane < LANES; lane += 4) {
         quad part;
-        memcpy(&part, (const char *)&v + lane * sizeof(float), sizeof part);
+        memcpy(&part, (const float *)&v + lane, sizeof part);
         sum += part;
     }
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);

@@ -2,9 +2,12 @@
 
 import ctypes
 import itertools
+import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.models.cpu.compiling import FLAGS, compiled_library
+from pomona.models.cpu.compiling import COMPILERS, FLAGS, compiled_library
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
@@ -146,6 +149,17 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 if sys.platform == "linux":
+
+    @pytest.mark.parametrize("flags", ["-march=native -fopenmp", ""])
+    @pytest.mark.parametrize("parts", ["team packed sgemm", "encoder"])
+    def test_compilers_have_nothing_to_complain_of(parts: str, flags: str, tmp_path: Path) -> None:
+        source = tmp_path / "unit.c"
+        source.write_bytes(b"\n".join(files("pomona.models.cpu").joinpath(f"{part}.c").read_bytes() for part in parts.split()))
+        warnings = "-Wall -Wextra -Wconversion -Wno-unknown-pragmas -Werror"
+        for compiler in filter(shutil.which, COMPILERS):
+            command = [compiler, *flags.split(), *warnings.split(), "-O1", "-c", str(source), "-o", str(tmp_path / "unit.o")]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (result.returncode, result.stderr) == (0, "")
 
     @given(case=cases())
     @settings(max_examples=150)
