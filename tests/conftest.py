@@ -1,7 +1,9 @@
 """What holds for every test: a clean environment, and no suite left out in silence."""
 
+import gc
 import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         special = [item for item in items if suites_of(item)]
         items[:] = [item for item in items if not suites_of(item)]
         config.hook.pytest_deselected(items=special)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_behind() -> Generator[None]:
+    """Files and processes that nobody closed fail the last test of their own module, not any test that happens to run later."""
+    yield
+    gc.collect()
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
