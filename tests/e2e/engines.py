@@ -19,6 +19,7 @@ from pomona.fleet.process.starting import Starter
 from pomona.fleet.survival.care import Care
 from pomona.fleet.survival.engine import SurvivingEngine
 from pomona.fleet.survival.supervisor import Supervisor
+from tests.e2e.servers import arguments_of
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("counting_engine.py")))
 PREPARE = Prepare(cache_folder=Path("nowhere"), models=ModelsSettings())
@@ -80,7 +81,7 @@ async def supervised(settings: FleetSettings = QUICK, model: str = "counting", p
 
 def engine_pids() -> list[int]:
     """Engines started by this process that still run."""
-    engines = [child for child in psutil.Process().children() if "counting_engine" in " ".join(child.cmdline())]
+    engines = [child for child in psutil.Process().children() if "counting_engine" in " ".join(arguments_of(child))]
     return [engine.pid for engine in engines if engine.status() != psutil.STATUS_ZOMBIE]
 
 

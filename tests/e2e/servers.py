@@ -28,8 +28,12 @@ class Server:
 
     def engine(self) -> psutil.Process:
         """Its engine process."""
-        [engine] = [child for child in self.process.children() if "pomona.engine.process" in child.cmdline()]
+        [engine] = self.engines()
         return engine
+
+    def engines(self) -> list[psutil.Process]:
+        """Its engine processes that have not ended."""
+        return [child for child in self.process.children() if "pomona.engine.process" in arguments_of(child)]
 
     def client(self) -> AsyncOpenAI:
         """The official client."""
@@ -60,6 +64,14 @@ def serving(folder: Path, *options: str) -> Generator[Server]:
             yield Server(url=ready["url"], admin_url=ready["admin_url"], process=psutil.Process(process.pid))
         finally:
             process.kill()
+
+
+def arguments_of(process: psutil.Process) -> list[str]:
+    """Nothing for a process that has ended, or ends while it is looked at."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from pomona.fleet.process.client import EngineClient
 from pomona.fleet.process.starting import Starter
 from tests.e2e.engines import COMMAND, PATIENCE_SECONDS, PREPARE, QUICK, launch, prompt, read, until
 from tests.e2e.many_models import SMALL, STORIES, Watcher
-from tests.e2e.servers import MODEL, serving, wait_until
+from tests.e2e.servers import MODEL, arguments_of, serving, wait_until
 
 
 @asynccontextmanager
@@ -31,7 +31,7 @@ async def starter() -> AsyncGenerator[Starter]:
 
 def children() -> list[int]:
     """Engines and spare processes of this process."""
-    found = [child for child in psutil.Process().children() if "counting_engine" in " ".join(child.cmdline())]
+    found = [child for child in psutil.Process().children() if "counting_engine" in " ".join(arguments_of(child))]
     return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
 
 

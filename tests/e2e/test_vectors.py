@@ -51,7 +51,7 @@ def asking(server: Server) -> httpx.AsyncClient:
 
 
 def engines(server: Server) -> list[psutil.Process]:
-    return [child for child in server.process.children() if "pomona.engine.process" in child.cmdline()]
+    return server.engines()
 
 
 def seconds_of_work(process: psutil.Process) -> float:
