@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pomona.core.generation import Prompt, SamplingParams
 from pomona.engine.grammar.masks import Masks
-from pomona.engine.sampling import PenaltyTable, Sampled, needs_penalties, sample, uniform
+from pomona.engine.sampling import PenaltyTable, Sampled, draws, needs_penalties, sample
 from pomona.engine.sequence import Sequence
 
 VOCABULARY = 40
@@ -118,16 +118,39 @@ def test_log_probabilities_are_the_models_own() -> None:
     assert np.array(sampled.scores.top_ids)[0].tolist() == np.argsort(-logits[0])[:4].tolist()
 
 
-def test_draws_are_uniform_and_below_one() -> None:
-    draws = np.array([uniform(seed, position) for seed in range(100) for position in range(100)])
-    assert draws.min() >= 0
-    assert draws.max() < 1
-    counts = np.histogram(draws, bins=20, range=(0, 1))[0]
-    assert abs(counts - 500).max() < 5 * 500**0.5
-    assert len(set(draws.tolist())) > 9_990
-    grid = draws.reshape(100, 100)
-    assert abs(np.corrcoef(grid[:-1].ravel(), grid[1:].ravel())[0, 1]) < 0.05  # neighbouring seeds
-    assert abs(np.corrcoef(grid[:, :-1].ravel(), grid[:, 1:].ravel())[0, 1]) < 0.05  # neighbouring positions
+def test_draws_are_exponential_and_of_their_own() -> None:
+    drawn = 1 / draws([(seed, position) for seed in range(100) for position in range(10)], 20).reshape(100, 10, 20)
+    uniform = np.exp(-drawn.astype(np.float64))
+    counts = np.histogram(uniform, bins=20, range=(0, 1))[0]
+    assert counts.sum() == drawn.size
+    assert abs(counts - 1000).max() < 5 * 1000**0.5
+    assert len(set(drawn.ravel().tolist())) > 19_900
+    for axis in range(3):  # neighbouring seeds, positions and candidates
+        first, second = np.delete(uniform, -1, axis), np.delete(uniform, 0, axis)
+        assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.04
+    assert np.array_equal(draws([(3, 4)], 9)[0], draws([(7, 7), (3, 4)], 20)[1, :9])
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 3, 37, 1024, 5000])
+def test_every_token_of_any_vocabulary_can_win(vocabulary: int) -> None:
+    """Blocks may end beyond the vocabulary: what is only there to fill them never wins."""
+    rows = [make_row(seed, temperature=1.0) for seed in range(300)]
+    for token in {0, vocabulary // 2, vocabulary - 1}:
+        logits = np.full((len(rows), vocabulary), -1000.0)
+        logits[:, token] = 0.0
+        assert set(tokens_of(choose(logits, rows))) == {token}
+    chosen = tokens_of(choose(np.zeros((len(rows), vocabulary)), rows))
+    assert max(chosen) < vocabulary
+    assert len(set(chosen)) > 0.8 * vocabulary * (1 - np.exp(-len(rows) / vocabulary))
+
+
+def test_rounding_moves_no_choice_between_flat_candidates() -> None:
+    """A thousand sampled tokens of a wide distribution stay what they are if the logits move as another batch shape moves them."""
+    source = np.random.default_rng(5)
+    rows = [make_row(seed, temperature=1.0) for seed in range(1000)]
+    logits = source.normal(size=(1000, 5000)).astype(np.float32)
+    moved = logits + source.normal(size=logits.shape).astype(np.float32) * 2e-6
+    assert tokens_of(choose(logits, rows)) == tokens_of(choose(moved, rows))
 
 
 def test_penalty_slots_are_reused() -> None:

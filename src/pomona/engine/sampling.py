@@ -1,8 +1,13 @@
 """Choosing the next token of every row at once: parameters are columns, rows with different ones share the batch.
 
-Randomness is counter-based and made on the host: the draw of a row depends on its seed and on how many tokens it has made,
-on nothing else. So the same seed gives the same text alone, in any batch, after preemption and on any device. A token is the
-inverse of the cumulative distribution at that draw; draws have 23 bits, cumulative sums are float32.
+Randomness is counter-based and made on the host: the draws of a row depend on its seed and on how many tokens it has made,
+on nothing else. So the same seed gives the same text alone, in any batch, after preemption and on any device.
+
+A token is the winner of a race: of candidates with weights w and draws E from the exponential distribution, the largest w / E
+wins with a probability in proportion to w (Gumbel-max, Maddison et al. 2014, in the exponential form of Efraimidis and Spirakis
+2006). Another batch shape rounds the weights otherwise; a race is then decided otherwise with the probability of that relative
+error, where the inverse of the cumulative sum passes a thousand thresholds that all move. Two races, between blocks of the
+vocabulary and inside the winner, take 2 sqrt(vocabulary) draws a row.
 """
 
 from collections.abc import Sequence as ReadOnlySequence
@@ -18,14 +23,25 @@ from pomona.engine.scores import Scores, asks_scores, score
 from pomona.engine.sequence import Sequence
 
 MASK_64 = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
+FRACTIONS = np.float32(2**-64), np.float32(1 - 2**-24)
+"""The least and the largest that float32 tells from 0 and from 1."""
 KEPT = 256
 """Small arrays of what rows ask for, each of some bytes a row."""
 
 
-def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1 - 2**-23] from a seed and a counter (SplitMix64, Steele et al. 2014, twice for independence of both)."""
-    mixed = _splitmix(_splitmix(seed & MASK_64) ^ (position * 0x9E3779B97F4A7C15 & MASK_64))
-    return (mixed >> 41) * 2.0**-23
+def draws(places: ReadOnlySequence[tuple[int, int]], count: int) -> np.ndarray:
+    """(places, count) float32: 1 / E, E from the exponential distribution, for each pair of a seed and a counter.
+
+    A pair is mixed into the state of a SplitMix64 stream (Steele et al. 2014), whose numbers are read as fractions of 2**64.
+    """
+    states = np.array([_splitmix(_splitmix(seed & MASK_64) ^ (position * GOLDEN & MASK_64)) for seed, position in places], np.uint64)
+    numbers = states[:, None] + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    numbers ^= numbers >> np.uint64(31)
+    fractions = np.clip(numbers.astype(np.float32) * np.float32(2**-64), *FRACTIONS)
+    return -1 / np.log1p(-fractions)
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -134,29 +150,33 @@ def sample(
     tokens = mx.argmax(logits if changed is raw else changed, axis=-1)
     drawn = [i for i, p in enumerate(params) if p.temperature > 0]
     if drawn:
-        draws = [_random(rows[i], len(ahead[i]) if ahead else 0) for i in drawn]
-        picked = _draw(_take(changed, drawn), [params[i] for i in drawn], draws, masked=masks is not None)
+        counters = [_counter(rows[i], len(ahead[i]) if ahead else 0) for i in drawn]
+        picked = _race(_take(changed, drawn), [params[i] for i in drawn], counters)
         tokens = picked if len(drawn) == len(rows) else _put(tokens, drawn, picked)
     return _with_scores(raw, tokens.astype(mx.int32), params)
 
 
-def _random(row: Sequence, ahead: int) -> float:
-    """The number that decides on the row's token behind those that are known, in flight, or guessed."""
-    return uniform(row.seed, row.outputs + row.pending + ahead)
+def _counter(row: Sequence, ahead: int) -> tuple[int, int]:
+    """What decides on the row's token behind those that are known, in flight, or guessed."""
+    return row.seed, row.outputs + row.pending + ahead
 
 
-def _draw(logits: mx.array, params: ReadOnlySequence[SamplingParams], randoms: ReadOnlySequence[float], *, masked: bool) -> mx.array:
+def _race(logits: mx.array, params: ReadOnlySequence[SamplingParams], counters: ReadOnlySequence[tuple[int, int]]) -> mx.array:
     """Sampled tokens (rows,) at temperatures above 0."""
-    weights = mx.softmax(logits / _column([p.temperature for p in params]), axis=-1)
-    weights = _cut(weights, params)
-    cumulative = mx.cumsum(weights, axis=-1)
-    places = mx.array(np.array(randoms, np.float32)[:, None]) * cumulative[:, -1:]
-    picked = (cumulative <= places).sum(axis=-1)
-    if not masked:
-        return picked
-    # A GPU sums in blocks, so that the sums may fall by a rounding error and the place found be one without weight.
-    weight = mx.take_along_axis(weights, mx.minimum(picked, weights.shape[-1] - 1)[:, None], axis=-1)[:, 0]
-    return mx.where(weight > 0, picked, mx.argmax(weights, axis=-1))
+    weights = _cut(mx.softmax(logits / _column([p.temperature for p in params]), axis=-1), params)
+    count, size = _blocks(weights.shape[-1])
+    blocks = mx.pad(weights, [(0, 0), (0, count * size - weights.shape[-1])]).reshape(-1, count, size)
+    chances = mx.array(draws(counters, count + size))
+    block = mx.argmax(blocks.sum(axis=-1) * chances[:, :count], axis=-1)
+    inside = mx.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+    return block * size + mx.argmax(inside * chances[:, count:], axis=-1)
+
+
+@lru_cache(maxsize=KEPT)
+def _blocks(vocabulary: int) -> tuple[int, int]:
+    """How many blocks, and tokens in each: about equal, so that both together are few."""
+    size = 1 << ((vocabulary - 1).bit_length() + 1) // 2
+    return -(-vocabulary // size), size
 
 
 def _cut(weights: mx.array, params: ReadOnlySequence[SamplingParams]) -> mx.array:
@@ -236,7 +256,7 @@ def _put(array: mx.array, lines: ReadOnlySequence[int], values: mx.array) -> mx.
 
 
 def _splitmix(value: int) -> int:
-    value = (value + 0x9E3779B97F4A7C15) & MASK_64
+    value = (value + GOLDEN) & MASK_64
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & MASK_64
     value = (value ^ (value >> 27)) * 0x94D049BB133111EB & MASK_64
     return value ^ (value >> 31)
