@@ -18,7 +18,7 @@ examples = settings(max_examples=2, deadline=None)
 @examples
 @given(rows=prompts(), gap=st.integers(0, 2), ahead=st.sampled_from(["on", "off"]), speculation=st.sampled_from(["off", "lookup"]))
 def test_any_schedule_equals_alone(name: str, rows: list[Prompt], gap: int, ahead: str, speculation: str) -> None:
-    engine = make_engine(name, kernels="on", compile="on", launch_ahead=ahead, speculation=speculation)
+    engine = make_engine(name, kernels="reference", compile="on", launch_ahead=ahead, speculation=speculation)
     assert not any("compiled" in warning for warning in engine.warnings)
     arrivals: dict[int, list[Prompt]] = {}
     for index, prompt in enumerate(rows):
@@ -30,7 +30,7 @@ def test_any_schedule_equals_alone(name: str, rows: list[Prompt], gap: int, ahea
 @pytest.mark.parametrize("name", ["llama"])
 def test_rows_that_are_put_back_paused_and_cancelled(name: str) -> None:
     budget = 22 * make_engine(name).page_bytes
-    engine = make_engine(name, kv_cache_bytes=budget, kernels="on", compile="on", launch_ahead="on")
+    engine = make_engine(name, kv_cache_bytes=budget, kernels="reference", compile="on", launch_ahead="on")
     rows = [make_prompt(str(i), STEM[i : i + 20 + i], max_tokens=45, temperature=0.8, seed=i) for i in range(5)]
     cancelled = make_prompt("cancelled", STEM[40:70], max_tokens=60)
     events = {2: [("pause", "0")], 9: [("resume", "0"), ("cancel", "cancelled")], 12: [("shrink", "")]}

@@ -138,26 +138,28 @@ def test_a_view_of_arrays_says_what_a_view_of_lists_says(rows: list[int], window
     assert mx.array_equal(arrays.place.first_blocks, mx.array(firsts))
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
 @pytest.mark.parametrize("name", KINDS)
-def test_the_laws_hold_with_kernels(name: str) -> None:
+def test_the_laws_hold_with_kernels(name: str, kernels: str) -> None:
     """batched == alone, chunked == whole, cached == uncached: the other side is alone and without kernels."""
     kinds: list[dict[str, Any]] = [{}, {"temperature": 0.8, "seed": 3}, {"temperature": 1.2, "seed": 4, "top_p": 0.9, "logprobs": 1}]
     rows = [make_prompt(str(i), STEM[: 2 + 17 * i], max_tokens=14, **kinds[i % 3]) for i in range(6)]
-    engine = make_engine(name, kernels="on", step_token_budget=24)
+    engine = make_engine(name, kernels=kernels, step_token_budget=24)
     for _ in range(2):
         results = drive(engine, {0: rows[:3], 4: rows[3:]})
         for row in rows:
-            assert results[row.id].tokens == alone(name, row).tokens
+            assert results[row.id].tokens == alone(name, row, kernels="off").tokens
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
 @pytest.mark.parametrize("name", ["llama", "gpt_oss", "deepseek_v2"])
-def test_a_row_that_was_put_back_or_guessed_ahead_goes_on_the_same(name: str) -> None:
+def test_a_row_that_was_put_back_or_guessed_ahead_goes_on_the_same(name: str, kernels: str) -> None:
     budget = 22 * make_engine(name).page_bytes
-    engine = make_engine(name, kernels="on", kv_cache_bytes=budget, speculation="lookup")
+    engine = make_engine(name, kernels=kernels, kv_cache_bytes=budget, speculation="lookup")
     rows = [make_prompt(str(i), STEM[i : i + 20 + i], max_tokens=45) for i in range(5)]
     results = drive(engine, {0: rows})
     for row in rows:
-        assert results[row.id].tokens == alone(name, row).tokens
+        assert results[row.id].tokens == alone(name, row, kernels="off").tokens
     assert engine.stats().preemptions > 0
 
 
@@ -169,5 +171,5 @@ def test_rows_are_cut_only_where_there_are_few_or_long_ones() -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_quantised_pages_go_their_own_way(bits: int) -> None:
     row = make_prompt("a", STEM[:40], max_tokens=20)
-    results = [drive(make_engine("llama/wide", kv_bits=bits, kernels=kernels), {0: [row]})["a"].tokens for kernels in ("on", "off")]
-    assert results[0] == results[1]
+    results = [drive(make_engine("llama/wide", kv_bits=bits, kernels=kernels), {0: [row]})["a"].tokens for kernels in ("auto", "reference", "off")]
+    assert results[0] == results[1] == results[2]

@@ -14,6 +14,7 @@ import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelsSettings
+from pomona.models.cpu.activation import quicken_activations
 from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
 from pomona.models.cpu.rotary import share_rotary_tables
 from pomona.models.device import Device, free_device_bytes
@@ -81,6 +82,7 @@ def load(resolved: ResolvedModel, device: Device, settings: ModelsSettings = DEF
     if device.kind == "cpu" and settings.dequantize_on_cpu:
         packed_bytes = sum(expand_to_float32(part, settings.pack_on_cpu) for part in parts)
         share_rotary_tables(module)
+        quicken_activations()
     for part in parts:
         _materialise(part, facts)
     if device.kind == "cuda" or (device.kind == "metal" and settings.quantized_on_gpu == "expanded"):

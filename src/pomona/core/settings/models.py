@@ -56,10 +56,10 @@ class EngineSettings(Section):
     kv_bits: Literal[4, 8] | None = Field(
         default=None, description="Quantise keys and values to this many bits; unset: keep the model's type."
     )
-    kernels: Literal["auto", "on", "off"] = Field(
+    kernels: Literal["auto", "on", "reference", "off"] = Field(
         default="auto",
-        description="Attend and write pages by kernels of Pomona's own. auto: on CUDA; on: on Metal too, and on a CPU by their reference "
-        "(slow, for tests); off: by MLX's own operations.",
+        description="Attend and write pages by kernels of Pomona's own. auto: on CUDA, and on Linux CPUs with a C compiler; on: on Metal too; "
+        "reference: as the kernels must do it, in plain MLX (slow, for tests); off: by MLX's own operations.",
     )
     attention_window: int | None = Field(
         default=None,

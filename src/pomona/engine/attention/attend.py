@@ -26,6 +26,10 @@ class Attendant(ABC):
         """(rows, query_heads, tokens, dim) -> the same with the values' dim; None where it has no way of its own."""
 
     @abstractmethod
+    def fetched(self) -> tuple[mx.array, mx.array]:
+        """All visible keys and values; what was handed out may have stood in for them."""
+
+    @abstractmethod
     def is_fetched(self, keys: mx.array, values: mx.array) -> bool:
         """Whether these are the very arrays that the cache handed out, not something made of them."""
 
@@ -52,4 +56,5 @@ def attend(  # noqa: PLR0913, PLR0917 - the signature that mlx-lm's models call
         mixed = cache.attend(queries, scale, mask, sinks)
         if mixed is not None:
             return mixed
+        keys, values = cache.fetched()
     return _dense_attention(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)

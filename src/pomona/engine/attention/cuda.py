@@ -38,6 +38,8 @@ class CudaKernels:
     """See `Kernels`. Float32 goes without tensor cores and is slower: it is there for tests."""
 
     in_place = True
+    traceable = True
+    takes_chunks = False
     heads_at_once = HEADS_PER_BLOCK
 
     def __init__(self) -> None:

@@ -48,8 +48,12 @@ class Kernels(Protocol):
 
     in_place: bool
     """Pools are written where they lie; those that go in come out."""
+    traceable: bool
+    """They take arrays that are not computed yet, so that a pass can be compiled."""
+    takes_chunks: bool
+    """`attend` takes any number of tokens per row as they are, (rows, query_heads, tokens, dim), with a limit or without."""
     heads_at_once: int
-    """Query heads of a key head that go through the keys together; 0: they take single tokens only."""
+    """Else: query heads of a key head that go through the keys together, so that chunks go by `attend_chunk`; 0: single tokens only."""
 
     def attend(self, step: DecodeStep) -> tuple[mx.array, Pools]:
         """(rows, query_heads, 1, values' dim): softmax over the keys up to and with the new one. The new one is written."""
@@ -76,6 +80,8 @@ class Reference:
     """In plain MLX, on any device. Sums are in float32."""
 
     in_place = False
+    traceable = True
+    takes_chunks = False
     heads_at_once = 16
 
     def takes(self, pools: Pools) -> bool:

@@ -109,8 +109,12 @@ class PagedLayer(Attendant):
         self.kernels: Kernels | None = None
         """What writes and reads the pools instead of MLX's own operations; see `engine/attention/paged.py`."""
         self._fetched: tuple[mx.array, mx.array] | None = None
-        self._unwritten: tuple[Pools, mx.array, mx.array] | None = None
-        """The pools before this pass, and what it adds, until kernels attend."""
+        self._unwritten: tuple[mx.array, mx.array] | None = None
+        """What this pass adds to the pools, until kernels write it."""
+        self._attends = False
+        """The model gives what it fetched to kernels alone, as was seen. So it may be anything: arrays that nobody computes take 25 us
+        a layer to describe.
+        """
         self._after: mx.array | None = None
 
     @property
@@ -155,17 +159,17 @@ class PagedLayer(Attendant):
             self.value_pool.write(view, values)
             self._fetched = (self._fetch(self.key_pool), self._fetch(self.value_pool))
             return self._fetched
-        view, before = self.present, self.pools
-        keys, values = keys.astype(before.keys.dtype), values.astype(before.values.dtype)
-        self.pools = self.kernels.write(before, keys, values, view.place)
-        self._unwritten = None if view.chained or view.width > 1 else (before, keys, values)
-        self._fetched = self.kernels.gather(self.pools, view.place, *_span(view))
+        pools = self.pools
+        self._unwritten = keys.astype(pools.keys.dtype), values.astype(pools.values.dtype)
+        self._fetched = self._unwritten if self._attends else self._gathered(self.kernels)
         return self._fetched
 
-    def keys_and_values(self) -> tuple[mx.array, mx.array]:
-        """The last result of `update_and_fetch`, for layers that share another layer's keys."""
+    def fetched(self) -> tuple[mx.array, mx.array]:
+        """See `Attendant`."""
         if self._fetched is None:
-            raise RuntimeError("keys_and_values before update_and_fetch")
+            raise RuntimeError("keys and values were asked for before the layer had any")
+        if self._attends and self.kernels is not None:
+            self._fetched = self._gathered(self.kernels)
         return self._fetched
 
     def is_fetched(self, keys: mx.array, values: mx.array) -> bool:
@@ -182,19 +186,20 @@ class PagedLayer(Attendant):
         return attend_gathered(queries, pools[0].arrays[0], pools[1].arrays[0], self.present, scale, mask, sinks)
 
     def _attend_by(self, kernels: Kernels, queries: mx.array, scale: float, mask: Mask, sinks: mx.array | None) -> mx.array | None:
-        """For one token per row. It writes what `update_and_fetch` was to write, which then need not be done."""
+        """It writes what is new, with one token per row in the same operation."""
         view = self.present
         known, limit = limit_of(view, mask)
         if not known or (isinstance(view, GroupView) and view.joined is not None):
             return None
         if queries.dtype != self.key_pool.dtype or queries.shape[2] != view.width:
             return None
-        if isinstance(view, GroupView) and view.width > 1:
+        if view.width > 1 or view.chained:
+            self._write(kernels)
+        if isinstance(view, GroupView) and view.width > 1 and not kernels.takes_chunks:
             return self._attend_chunk(kernels, view, queries, scale, sinks) if limit is None else None
-        pools, new = (self.pools, None) if self._unwritten is None else (self._unwritten[0], self._unwritten[1:])
-        step = DecodeStep(queries=queries, new=new, pools=pools, place=view.place, scale=scale, limit=limit, sinks=sinks)
+        new, self._unwritten, self._attends = self._unwritten, None, True
+        step = DecodeStep(queries=queries, new=new, pools=self.pools, place=view.place, scale=scale, limit=limit, sinks=sinks)
         mixed, self.pools = kernels.attend(step)
-        self._unwritten = None
         return mixed
 
     def _attend_chunk(self, kernels: Kernels, view: GroupView, queries: mx.array, scale: float, sinks: mx.array | None) -> mx.array | None:
@@ -206,6 +211,15 @@ class PagedLayer(Attendant):
         step = DecodeStep(queries=queries, new=None, pools=self.pools, place=view.place, scale=scale, sinks=sinks, tokens=tokens)
         mixed, self.pools = attend_chunk(kernels, step, view.memo)
         return mixed
+
+    def _gathered(self, kernels: Kernels) -> tuple[mx.array, mx.array]:
+        self._write(kernels)
+        return kernels.gather(self.pools, self.present.place, *_span(self.present))
+
+    def _write(self, kernels: Kernels) -> None:
+        if self._unwritten is not None:
+            self.pools = kernels.write(self.pools, *self._unwritten, self.present.place)
+            self._unwritten = None
 
     def end_pass(self) -> list[mx.array]:
         """Drop references, so that the next pass can write in place. What must be computed for all to be written."""

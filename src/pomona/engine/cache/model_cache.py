@@ -188,8 +188,8 @@ class ModelCache:
     @property
     def traceable(self) -> bool:
         """A pass needs to know of its rows nothing but what arrays tell: there are pages alone, and kernels for all of them."""
-        kernels = [layer.kernels for group in self.groups for layer in group.layers]
-        return bool(kernels) and None not in kernels and not self.recurrent
+        layers = [layer for group in self.groups for layer in group.layers]
+        return bool(layers) and not self.recurrent and all(layer.kernels is not None and layer.kernels.traceable for layer in layers)
 
     def begin_decode(self, views: ReadOnlySequence[DecodeView]) -> list[Any]:
         """The `cache` argument for one token per row, of rows that stand where `views` say, by group."""

@@ -138,7 +138,7 @@ def _limit_threads(library: _Library) -> int:
 
 
 def _interpose(library: _Library, threads: int, cache_folder: Path, compilers: Iterable[str]) -> tuple[Route, str]:
-    shim = compiled_library("sgemm", "pomona_bind", cache_folder, compilers, parts=("team", "packed"))
+    shim = compiled_library("sgemm", "pomona_bind", cache_folder, compilers, parts=("team", "packed", "attention"))
     if shim is not None:
         handle = ctypes.CDLL(str(shim), mode=ctypes.RTLD_GLOBAL)
         handle["pomona_bind"](ctypes.c_void_p(library.address("cblas_sgemm")), ctypes.c_int(threads))

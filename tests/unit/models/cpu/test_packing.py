@@ -29,7 +29,7 @@ class Products:
     """The compiled products, with a counter in the place of the BLAS behind them."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        path = compiled_library("sgemm", "pomona_bind", folder, parts=("team", "packed"))
+        path = compiled_library("sgemm", "pomona_bind", folder, parts=("team", "packed", "attention"))
         assert path is not None
         self._library = ctypes.CDLL(str(path))
         for name in ("pomona_pack", "pomona_pack_halves"):
