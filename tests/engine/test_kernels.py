@@ -171,5 +171,7 @@ def test_rows_are_cut_only_where_there_are_few_or_long_ones() -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_quantised_pages_go_their_own_way(bits: int) -> None:
     row = make_prompt("a", STEM[:40], max_tokens=20)
-    results = [drive(make_engine("llama/wide", kv_bits=bits, kernels=kernels), {0: [row]})["a"].tokens for kernels in ("auto", "reference", "off")]
+    results = [
+        drive(make_engine("llama/wide", kv_bits=bits, kernels=kernels), {0: [row]})["a"].tokens for kernels in ("auto", "reference", "off")
+    ]
     assert results[0] == results[1] == results[2]

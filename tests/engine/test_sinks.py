@@ -54,7 +54,9 @@ def test_the_answer_is_that_of_a_dense_mask(name: str, sinks: int) -> None:
 
 @kinds
 @settings(max_examples=4, deadline=None)
-@given(rows=prompts(), gap=st.integers(0, 3), sinks=sinks_of, budget=st.sampled_from([16, 40]), kernels=st.sampled_from(["auto", "reference"]))
+@given(
+    rows=prompts(), gap=st.integers(0, 3), sinks=sinks_of, budget=st.sampled_from([16, 40]), kernels=st.sampled_from(["auto", "reference"])
+)
 def test_any_schedule_equals_alone(name: str, rows: list[Prompt], gap: int, sinks: int, budget: int, kernels: str) -> None:
     options: dict[str, Any] = {"kv_cache_bytes": 2**25, "attention_window": WINDOW, "attention_sinks": sinks, "kernels": kernels}
     engine = make_engine(name, step_token_budget=budget, **options)

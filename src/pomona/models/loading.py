@@ -14,7 +14,7 @@ import mlx.nn as nn
 
 from pomona.core.errors import ModelUnusable
 from pomona.core.settings import ModelsSettings
-from pomona.models.cpu.activation import quicken_activations
+from pomona.models.cpu.between import quicken
 from pomona.models.cpu.expansion import expand_to_float32, flat_parameters
 from pomona.models.cpu.rotary import share_rotary_tables
 from pomona.models.device import Device, free_device_bytes
@@ -82,9 +82,10 @@ def load(resolved: ResolvedModel, device: Device, settings: ModelsSettings = DEF
     if device.kind == "cpu" and settings.dequantize_on_cpu:
         packed_bytes = sum(expand_to_float32(part, settings.pack_on_cpu) for part in parts)
         share_rotary_tables(module)
-        quicken_activations()
     for part in parts:
         _materialise(part, facts)
+    if device.kind == "cpu":
+        quicken(module)
     if device.kind == "cuda" or (device.kind == "metal" and settings.quantized_on_gpu == "expanded"):
         choose_products(module, settings.quantized_on_gpu, int(settings.expanded_share * free_device_bytes()))
     sizes = _bytes_by_type(parts)

@@ -58,8 +58,8 @@ class EngineSettings(Section):
     )
     kernels: Literal["auto", "on", "reference", "off"] = Field(
         default="auto",
-        description="Attend and write pages by kernels of Pomona's own. auto: on CUDA, and on Linux CPUs with a C compiler; on: on Metal too; "
-        "reference: as the kernels must do it, in plain MLX (slow, for tests); off: by MLX's own operations.",
+        description="Attend and write pages by kernels of Pomona's own. auto: on CUDA, and on Linux CPUs with a C compiler; on: on Metal "
+        "too; reference: as the kernels must do it, in plain MLX (slow, for tests); off: by MLX's own operations.",
     )
     attention_window: int | None = Field(
         default=None,

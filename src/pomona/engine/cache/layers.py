@@ -44,7 +44,8 @@ class PagePool:
     def resize(self, pages: int) -> None:
         """Grow or shrink to `pages` pages. Copies once; growth doubles, so this is rare."""
         if pages < self.arrays[0].shape[1]:
-            self.arrays = tuple(mx.take(a, mx.arange(pages), axis=1) for a in self.arrays)  # a slice would keep the whole buffer
+            # A slice would keep the whole buffer, and `take` alone leaves the pages first in memory, where kernels want the heads.
+            self.arrays = tuple(mx.contiguous(mx.take(a, mx.arange(pages), axis=1)) for a in self.arrays)
             return
         self.arrays = tuple(
             mx.concatenate([a, mx.zeros((a.shape[0], pages - a.shape[1], *a.shape[2:]), dtype=a.dtype)], axis=1) for a in self.arrays

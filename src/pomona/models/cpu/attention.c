@@ -1,4 +1,4 @@
-/* Attention over pages of keys and values, writing into these pages, and the activation silu, as calls that MLX makes.
+/* Attention over pages of keys and values, writing into these pages, the activation silu and norms, as calls that MLX makes.
  *
  * MLX's CPU backend runs its own operations alone, and composes attention of a dozen of them, exp at 12 ns a number. Its products
  * come to cblas_sgemm, though. So a product whose right matrix begins at a slot of a desk is a call: the slot says which, the left matrix is its
@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WRITE = 1, ATTEND = 2, SILU = 3, STEP = 4 };
-enum { QUERIES = 16, MOST_KEYS = 256, WIDEST = 512, PIECES_OF_ATTENTION = 8, ATTENTION_PARALLEL_FROM = 1 << 21, SILU_PARALLEL_FROM = 1 << 17 };
+enum { WRITE = 1, ATTEND = 2, STEP = 3, SILU = 4, NORM = 5 };
+enum { QUERIES = 16, MOST_KEYS = 256, WIDEST = 512, PIECES_OF_ATTENTION = 8, ATTENTION_PARALLEL_FROM = 1 << 21, LINES_PARALLEL_FROM = 1 << 17, SILU_LINE = 512 };
 
 /* As calls.py has it. Pools are (heads, pages, page_tokens, dim), tables (rows, blocks); counts 0: one token a row; limit, window 0: none.
- * The input of WRITE are tokens for `keys`. That of STEP has for each row its queries, its new key of each head and its new values. */
+ * The input of WRITE are tokens for `keys`. That of STEP has for each row its queries, its new key of each head and its new values. NORM
+ * has its weights for `keys` and its epsilon for `scale`. */
 struct call {
     float *keys, *values;
     const uint32_t *table;
@@ -72,7 +73,7 @@ static void write_pages(const struct call *call, float *pool, const float *token
             int64_t page = call->table[(int64_t)row * call->blocks + block];
             for (int64_t head = 0; head < call->heads; head++) {
                 int64_t line = (head * call->pages + page) * call->page_tokens + position % call->page_tokens;
-                memcpy(pool + line * call->dim, tokens + row * stride + (head * call->width + t) * call->dim, call->dim * sizeof *tokens);
+                memcpy(pool + line * call->dim, tokens + row * stride + (head * call->width + t) * call->dim, (size_t)call->dim * sizeof *tokens);
             }
         }
     }
@@ -87,7 +88,7 @@ INLINE float sum_over(vec v) {
     four sum = {0};
     UNROLLED for (int i = 0; i < BLOCK; i += 4) {
         four part;
-        memcpy(&part, (const char *)&v + i * sizeof(float), sizeof part);
+        memcpy(&part, (const char *)&v + 4 * i, sizeof part);
         sum += part;
     }
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
@@ -168,7 +169,7 @@ static void weigh(struct tile *tile, int i, int32_t position, int count, int out
         most = scores[j] > most ? scores[j] : most;
     }
     if (most == -INFINITY) { /* nothing is seen yet */
-        memset(scores, 0, padded * sizeof *scores);
+        memset(scores, 0, (size_t)padded * sizeof *scores);
         return;
     }
     vec sums = {0};
@@ -226,7 +227,7 @@ static void attend_tile(const struct call *call, const uint32_t *table, int32_t 
     int32_t size = call->page_tokens, low = tile->lowest[0], high = tile->position[tile->count - 1];
     for (int i = 0; i < tile->count; i++) {
         tile->top[i] = -INFINITY, tile->total[i] = 0;
-        memset(tile->mixed[i], 0, call->out_dim * sizeof(float));
+        memset(tile->mixed[i], 0, (size_t)call->out_dim * sizeof(float));
     }
     for (int32_t block = low / size > first ? low / size : first; block <= high / size && block - first < call->blocks; block++) {
         int64_t line = ((int64_t)head * call->pages + table[block - first]) * size;
@@ -262,7 +263,7 @@ static void attend_piece(void *job, int piece) {
             int32_t t = (int32_t)(i / call->repeats), repeat = (int32_t)(i % call->repeats);
             int64_t place = line + (int64_t)repeat * call->width + t;
             if (t >= real) { /* padding */
-                memset(whole->out + place * call->out_dim, 0, call->out_dim * sizeof(float));
+                memset(whole->out + place * call->out_dim, 0, (size_t)call->out_dim * sizeof(float));
                 continue;
             }
             int n = tile.count++;
@@ -293,28 +294,51 @@ INLINE vec silu_of(vec x) {
     return x * choice(negative, power, all_of(1)) / (1 + power);
 }
 
-struct activation {
+/* `total` numbers in lines of `dim`, each computed alone; the last may be shorter. */
+struct lines {
+    void (*compute)(const struct call *call, const float *x, float *out, long dim);
+    const struct call *call;
     const float *x;
     float *out;
-    long count;
+    long total, dim;
     int pieces;
 };
 
-static void silu_piece(void *job, int piece) {
-    const struct activation *whole = job;
-    long blocks = whole->count / BLOCK, last = blocks * (piece + 1) / whole->pieces * BLOCK;
-    for (long at = blocks * piece / whole->pieces * BLOCK; at < last; at += BLOCK) *(vec *)(whole->out + at) = silu_of(*(const vec *)(whole->x + at));
-    if (piece + 1 == whole->pieces && last < whole->count) {
+static void silu_line(const struct call *call, const float *x, float *out, long dim) {
+    (void)call;
+    long d = 0;
+    for (; d + BLOCK <= dim; d += BLOCK) *(vec *)(out + d) = silu_of(*(const vec *)(x + d));
+    if (d < dim) {
         vec rest = {0};
-        memcpy(&rest, whole->x + last, (whole->count - last) * sizeof(float));
+        memcpy(&rest, x + d, (size_t)(dim - d) * sizeof *x);
         rest = silu_of(rest);
-        memcpy(whole->out + last, &rest, (whole->count - last) * sizeof(float));
+        memcpy(out + d, &rest, (size_t)(dim - d) * sizeof *x);
     }
 }
 
-static void silu(const float *x, float *out, long count, int threads) {
-    struct activation whole = {.x = x, .out = out, .count = count, .pieces = count < SILU_PARALLEL_FROM ? 1 : threads};
-    work_together(silu_piece, &whole, whole.pieces, threads);
+/* x times its weights, divided by the root of its mean square. */
+static void norm_line(const struct call *call, const float *x, float *out, long dim) {
+    vec sums = {0};
+    float rest = 0;
+    long d = 0;
+    for (; d + BLOCK <= dim; d += BLOCK) sums += *(const vec *)(x + d) * *(const vec *)(x + d);
+    for (; d < dim; d++) rest += x[d] * x[d];
+    float share = 1 / sqrtf((sum_over(sums) + rest) / (float)dim + call->scale);
+    for (d = 0; d < dim; d++) out[d] = x[d] * share * call->keys[d];
+}
+
+static void lines_piece(void *job, int piece) {
+    const struct lines *all = job;
+    long lines = (all->total + all->dim - 1) / all->dim;
+    for (long line = lines * piece / all->pieces; line < lines * (piece + 1) / all->pieces; line++) {
+        long at = line * all->dim, left = all->total - at;
+        all->compute(all->call, all->x + at, all->out + at, left < all->dim ? left : all->dim);
+    }
+}
+
+static void by_line(struct lines all, int threads) {
+    all.pieces = all.total < LINES_PARALLEL_FROM ? 1 : threads;
+    work_together(lines_piece, &all, all.pieces, threads);
 }
 
 /* Whether the product of a(m, k) is a call, which then is done. */
@@ -329,7 +353,8 @@ static int is_call(const float *b, const float *a, float *c, int m, int k, int t
     switch (call->kind) {
     case WRITE: write_pages(call, call->keys, a, heads * call->width * dim); break;
     case ATTEND: attend_all(call, a, c, own, threads); break;
-    case SILU: silu(a, c, (long)m * k, threads); break;
+    case SILU: by_line((struct lines){.compute = silu_line, .x = a, .out = c, .total = (long)m * k, .dim = SILU_LINE}, threads); break;
+    case NORM: by_line((struct lines){.compute = norm_line, .call = call, .x = a, .out = c, .total = (long)m * k, .dim = dim}, threads); break;
     case STEP:
         write_pages(call, call->keys, a + own * dim, lines * dim);
         write_pages(call, call->values, a + (own + heads) * dim, lines * dim);

@@ -7,6 +7,7 @@ that lies in a `Desk` is a call there; the desk says of what.
 import ctypes
 import math
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,14 @@ import mlx.core as mx
 import numpy as np
 
 CALLS = 4096
-"""Calls that may be under way at once; more than two passes of the deepest models have. One more place is that of silu, which reads no more
-than its input."""
+"""Calls that may be under way at once; more than two passes of the deepest models have."""
+STANDING = 2048
+"""Places of calls that are always the same, such as that of each norm."""
 SIDE = 8
 LARGEST = 4096
 """Numbers of a matrix that marks a call."""
-WRITE, ATTEND, SILU, STEP = 1, 2, 3, 4
+WRITE, ATTEND, STEP, SILU, NORM = 1, 2, 3, 4, 5
+Function = Callable[[mx.array], mx.array]
 WIDEST, MOST_PAGE_TOKENS = 512, 256
 """Of heads and pages, as `attention.c` has room for."""
 _ADDRESSES = ("keys", "values", "table", "starts", "counts", "sinks")
@@ -51,17 +54,16 @@ class Desk:
     """Calls of one user. What they read and write stays alive until as many others have been made."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._matrix = mx.zeros((CALLS + 1 + LARGEST,))
-        self._silu = self._matrix[CALLS : CALLS + SIDE**2].reshape(SIDE, SIDE)
-        mx.eval(self._matrix, self._silu)
-        self._calls = np.zeros(CALLS + 1, _CALL)
-        self._calls[CALLS]["kind"] = SILU
+        self._matrix = mx.zeros((CALLS + STANDING + LARGEST,))
+        mx.eval(self._matrix)
+        self._calls = np.zeros(CALLS + STANDING, _CALL)
         self._held: list[tuple[Any, ...]] = [()] * CALLS
         self._marks: dict[tuple[int, int, int], mx.array] = {}
         self._last: tuple[Pages, list[int]] | None = None
         self._next = 0
+        self._free = list(range(CALLS, CALLS + STANDING))
         address = ctypes.c_void_p(_address(self._matrix))
-        if not library["pomona_open_desk"](address, ctypes.c_long(CALLS + 1), self._calls.ctypes.data_as(ctypes.c_void_p)):
+        if not library["pomona_open_desk"](address, ctypes.c_long(CALLS + STANDING), self._calls.ctypes.data_as(ctypes.c_void_p)):
             raise MemoryError("no memory for calls of C functions")
         weakref.finalize(self, _close, library, address, self._matrix, self._calls)
 
@@ -90,9 +92,36 @@ class Desk:
         unit = math.gcd(dim, out_dim, SIDE)
         return self._mark(queries, dim // unit, out_dim // unit).reshape(rows, query_heads, width, out_dim)
 
-    def silu(self, x: mx.array) -> mx.array:
-        """x times its sigmoid; any shape of a multiple of 8 numbers. Its place never changes, so it can be part of a compiled function."""
-        return (x.reshape(-1, SIDE) @ self._silu).reshape(x.shape)
+    def silu(self) -> Function | None:
+        """x to x times its sigmoid, float32, a multiple of 8 numbers. As a standing call it can be part of a compiled function.
+
+        None where all places for such calls are taken.
+        """
+        return self._standing({"kind": SILU}, None)
+
+    def norm(self, weight: mx.array, epsilon: float) -> Function | None:
+        """As `mx.fast.rms_norm`, for float32 and widths of a multiple of 8; as `silu`."""
+        return self._standing({"kind": NORM, "keys": _address(weight), "dim": weight.shape[0], "scale": epsilon}, weight)
+
+    def _standing(self, values: dict[str, float], held: mx.array | None) -> Function | None:
+        """Its place is free again when nobody has the function any more."""
+        if not self._free:
+            return None
+        place = self._free.pop()
+        for name, value in values.items():
+            self._calls[place][name] = value
+        mark = self._matrix[place : place + SIDE**2].reshape(SIDE, SIDE)
+        mx.eval(mark)
+
+        def call(x: mx.array) -> mx.array:
+            return (x.reshape(-1, SIDE) @ mark).reshape(x.shape)
+
+        weakref.finalize(call, self._leave, place, held)
+        return call
+
+    def _leave(self, place: int, held: mx.array | None) -> None:
+        del held
+        self._free.append(place)
 
     def _fill(  # noqa: PLR0913, PLR0917 - what `attention.c` reads
         self,
@@ -132,7 +161,10 @@ class Desk:
 
 def _address(array: mx.array) -> int:
     """Of memory that is not copied; what is not computed yet is waited for."""
-    return np.asarray(array).__array_interface__["data"][0]
+    seen: np.ndarray[Any, Any] = np.asarray(array)
+    if not seen.flags.c_contiguous:
+        raise ValueError(f"C functions read memory as it lies, which for shape {seen.shape} has strides {seen.strides}")
+    return seen.__array_interface__["data"][0]
 
 
 def _close(library: ctypes.CDLL, address: ctypes.c_void_p, *kept: object) -> None:

@@ -151,7 +151,7 @@ def cases(draw: st.DrawFn) -> Case:
 if sys.platform == "linux":
 
     @pytest.mark.parametrize("flags", ["-march=native -fopenmp", ""])
-    @pytest.mark.parametrize("parts", ["team packed sgemm", "encoder"])
+    @pytest.mark.parametrize("parts", ["team packed attention sgemm", "encoder"])
     def test_compilers_have_nothing_to_complain_of(parts: str, flags: str, tmp_path: Path) -> None:
         source = tmp_path / "unit.c"
         source.write_bytes(b"\n".join(files("pomona.models.cpu").joinpath(f"{part}.c").read_bytes() for part in parts.split()))
