@@ -26,6 +26,8 @@ from benchmarks.peers import Result, Task
 SAMPLE_SECONDS = 0.1
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
+SETTLE_SECONDS, REST_SECONDS, RESTING_SHARE = 20.0, 0.5, 0.1
+"""Processes rest when they use less than that share of a core for so long; waited for at most that long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,13 @@ class Measured:
                 times = process.cpu_times()
                 found += times.user + times.system
         return found
+
+    def settle(self) -> None:
+        """Wait until its processes rest, such as a server that has started one more in advance."""
+        ending, before = time.monotonic() + SETTLE_SECONDS, -1.0
+        while time.monotonic() < ending and (now := self.processor_seconds()) - before > RESTING_SHARE * REST_SECONDS:
+            before = now
+            time.sleep(REST_SECONDS)
 
     def answer(self, task: Task) -> Result:
         """Raises RuntimeError when the contender failed."""

@@ -153,6 +153,7 @@ def _repeat(contenders: Iterable[Contender], plan: Plan, folders: Path, repeat: 
     for contender in (one for one in contenders if plan.batches_of(one, repeat)):
         with run(contender, folders) as measured:
             measured.answer(replace(plan.task(tokenizer_file, 1, -1 - repeat), new_tokens=WARM_UP_TOKENS))
+            measured.settle()
             for batch in plan.batches_of(contender, repeat):
                 yield _sample(contender, measured, plan.task(tokenizer_file, batch, repeat))
                 print(f"round {repeat + 1}/{plan.repeats}, {contender.title} ({contender.variant}), {batch} rows: done", file=sys.stderr)
