@@ -17,8 +17,8 @@ CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": STORY}], "ignor
 ASKED: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {**CHAT, "max_tokens": 160, "temperature": 0, "logprobs": True, "top_logprobs": 2},
     "/v1/completions": {"prompt": "Once upon a time, there was a little dog", "max_tokens": 160, "seed": 1, "ignore_eos": True},
-    "/v1/messages": {"messages": CHAT["messages"], "max_tokens": 160, "temperature": 1.0, "seed": 8},
-    "/v1/responses": {"input": STORY, "max_output_tokens": 160, "temperature": 1.0, "seed": 8},
+    "/v1/messages": {"messages": CHAT["messages"], "max_tokens": 160, "temperature": 1.0, "seed": 5},
+    "/v1/responses": {"input": STORY, "max_output_tokens": 160, "temperature": 1.0, "seed": 5},
 }
 """Greedy and sampled; those that cannot go on past the model's own end have seeds with long answers."""
 HANG_SECONDS, READ_SECONDS = 4, 3

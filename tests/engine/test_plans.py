@@ -65,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Shape]:
 def test_the_laws_hold_whichever_way_a_chunk_goes(name: str, budget: int, asked: list[Shape]) -> None:
     """batched == alone, chunked == whole: the other side is alone and without kernels."""
     rows = [make_prompt(str(i), STEM[i : i + 20 + 50 * i], max_tokens=8, temperature=0.7 * (i % 2), seed=i) for i in range(4)]
-    engine = make_engine(name, kernels="on", step_token_budget=budget, prefix_cache=False)
+    engine = make_engine(name, kernels="reference", step_token_budget=budget, prefix_cache=False)
     for _ in range(2):
         results = drive(engine, {0: rows[:2], 5: rows[2:]})
         for row in rows:
@@ -75,7 +75,7 @@ def test_the_laws_hold_whichever_way_a_chunk_goes(name: str, budget: int, asked:
 
 def test_prompts_of_any_length_ask_for_shapes_that_come_again(asked: list[Shape]) -> None:
     """Long chunks end where those of others end, short ones see keys of few lengths."""
-    engine = make_engine("llama", kernels="on", step_token_budget=32, prefix_cache=False)
+    engine = make_engine("llama", kernels="reference", step_token_budget=32, prefix_cache=False)
     for number in range(8):
         drive(engine, {0: [make_prompt(f"{number}", STEM[: 120 + 6 * number], max_tokens=2)]})
     assert {keys for _, keys in asked} <= {64, 128, 192}

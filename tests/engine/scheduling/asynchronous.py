@@ -66,7 +66,7 @@ class Asynchronous(Simulated):
     """As `Simulated`, with a pass in flight. `passes`: (rows, tokens of the longest chunk) of each over prompts."""
 
     def __init__(self, gpu: Gpu) -> None:
-        super().__init__(GPU, pages=20_000, step_token_budget=2048, max_rows=64, kernels="on")
+        super().__init__(GPU, pages=20_000, step_token_budget=2048, max_rows=64, kernels="reference")
         self.gpu = gpu
         self._runner = Runner(family("llama").module, self.cache, vocabulary=8)
         self.passes: list[tuple[int, int]] = []
