@@ -115,12 +115,12 @@ def test_a_chunk_has_the_bits_of_its_tokens_one_by_one(
 
 
 def test_a_row_has_the_same_bits_alone_in_a_batch_and_when_it_is_resumed() -> None:
-    """Passes of up to 16 tokens, which are multiplied by packed weights on every processor."""
+    """Passes of up to 16 tokens, padding included, which are multiplied by packed weights on every processor: one prompt at a time."""
     options: dict[str, Any] = {"step_token_budget": 16, "page_tokens": 32, "kv_cache_bytes": 2**27}
     rows = [make_prompt(str(i), range(40 + 7 * i, 60 + 20 * i), max_tokens=40, temperature=1.0, seed=i, logprobs=3) for i in range(5)]
-    together = drive(make_engine("pomona-tiny", **options), {0: rows[:2], 3: rows[2:]})
+    together = drive(make_engine("pomona-tiny", **options), {15 * index: [row] for index, row in enumerate(rows)})
     resumed = [replace(row, answered_ids=tuple(together[row.id].tokens[:25])) for row in rows]
-    after = drive(make_engine("pomona-tiny", **options), {0: resumed})
+    after = drive(make_engine("pomona-tiny", **options), {15 * index: [row] for index, row in enumerate(resumed)})
     for row in rows[:2]:
         assert drive(make_engine("pomona-tiny", **options), {0: [row]})[row.id].logprobs == together[row.id].logprobs
     for row in rows:
