@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pomona.engine.attention.choice import choose
 from pomona.engine.attention.cuda import cut
 from pomona.engine.attention.paged import DecodeStep, Pools, Reference, attend_chunk
 from pomona.engine.attention.views import DecodeView, GroupView, Place, padded
+from pomona.engine.cache.layers import PagedLayer, PagePool, equip
 from tests.engine.harness import PAGE, alone, drive, make_engine, make_prompt
 from tests.engine.scenes import Floats, Scene, numpy, scenes
 from tests.families import VOCABULARY
@@ -136,6 +138,31 @@ def test_a_view_of_arrays_says_what_a_view_of_lists_says(rows: list[int], window
     assert mx.array_equal(pages, lists.pages)
     assert mx.array_equal(slots, lists.slots)
     assert mx.array_equal(arrays.place.first_blocks, mx.array(firsts))
+
+
+@pytest.mark.parametrize("setting", ["auto", "reference"])
+def test_a_model_that_attends_itself_to_what_prompts_see_gets_all_keys(setting: Literal["auto", "reference"]) -> None:
+    """Though it leaves single tokens to kernels, as some models with latent keys do."""
+    layer = PagedLayer(*(PagePool(2, 8, mx.float32, PAGE, None) for _ in range(2)))
+    layer.key_pool.resize(4)
+    layer.value_pool.resize(4)
+    equip([layer], choose(setting))
+    tokens = mx.random.normal((1, 2, 6, 8))
+
+    def fetch(start: int, count: int) -> tuple[mx.array, mx.array]:
+        layer.view = GroupView(window=None, page_tokens=PAGE, starts=[start], counts=[count], first_blocks=[0], seen=[[1]], offset=start)
+        new = tokens[:, :, start : start + count]
+        return layer.update_and_fetch(new, new * 2)
+
+    for start, count in ((0, 1), (1, 1), (2, 4)):
+        keys, values = fetch(start, count)
+        if count == 1:
+            assert layer.attend(tokens[:, :, start : start + 1], 1.0, layer.make_mask(count), None) is not None
+        else:
+            mx.eval(keys, values)
+            assert mx.array_equal(keys[:, :, :6], tokens)
+            assert mx.array_equal(values[:, :, :6], tokens * 2)
+        mx.eval(layer.end_pass())
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])

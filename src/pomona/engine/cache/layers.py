@@ -112,9 +112,9 @@ class PagedLayer(Attendant):
         self._fetched: tuple[mx.array, mx.array] | None = None
         self._unwritten: tuple[mx.array, mx.array] | None = None
         """What this pass adds to the pools, until kernels write it."""
-        self._attends = False
-        """The model gives what it fetched to kernels alone, as was seen. So it may be anything: arrays that nobody computes take 25 us
-        a layer to describe.
+        self._attended: set[bool] = set()
+        """Whether, with one token per row (False) and with more (True), the model was seen to give what it fetched to kernels and nothing
+        else. Then that may be anything: arrays that nobody computes take 25 us a layer to describe.
         """
         self._after: mx.array | None = None
 
@@ -162,14 +162,14 @@ class PagedLayer(Attendant):
             return self._fetched
         pools = self.pools
         self._unwritten = keys.astype(pools.keys.dtype), values.astype(pools.values.dtype)
-        self._fetched = self._unwritten if self._attends else self._gathered(self.kernels)
+        self._fetched = self._unwritten if self._stands_in else self._gathered(self.kernels)
         return self._fetched
 
     def fetched(self) -> tuple[mx.array, mx.array]:
         """See `Attendant`."""
         if self._fetched is None:
             raise RuntimeError("keys and values were asked for before the layer had any")
-        if self._attends and self.kernels is not None:
+        if self.kernels is not None and self._stands_in:
             self._fetched = self._gathered(self.kernels)
         return self._fetched
 
@@ -198,7 +198,8 @@ class PagedLayer(Attendant):
             self._write(kernels)
         if isinstance(view, GroupView) and view.width > 1 and not kernels.takes_chunks:
             return self._attend_chunk(kernels, view, queries, scale, sinks) if limit is None else None
-        new, self._unwritten, self._attends = self._unwritten, None, True
+        self._attended.add(view.width > 1)
+        new, self._unwritten = self._unwritten, None
         step = DecodeStep(queries=queries, new=new, pools=self.pools, place=view.place, scale=scale, limit=limit, sinks=sinks)
         mixed, self.pools = kernels.attend(step)
         return mixed
@@ -212,6 +213,11 @@ class PagedLayer(Attendant):
         step = DecodeStep(queries=queries, new=None, pools=self.pools, place=view.place, scale=scale, sinks=sinks, tokens=tokens)
         mixed, self.pools = attend_chunk(kernels, step, view.memo)
         return mixed
+
+    @property
+    def _stands_in(self) -> bool:
+        """What the model fetches in this pass is not what it is taken for."""
+        return (self.present.width > 1) in self._attended
 
     def _gathered(self, kernels: Kernels) -> tuple[mx.array, mx.array]:
         self._write(kernels)
