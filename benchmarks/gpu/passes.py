@@ -6,7 +6,7 @@ where passes are started ahead. That is measured beside it, without waiting.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import mlx.core as mx
@@ -159,8 +159,8 @@ def _scene(shape: Shape, width: int, keys: int, dtype: mx.Dtype) -> _Scene:
 
 
 def _by_kernel(kernels: Choosy, scene: _Scene) -> mx.array:
-    step = DecodeStep(queries=scene.queries, new=None, pools=scene.pools, place=scene.view.place, scale=scene.scale, tokens=scene.tokens)
-    return attend_chunk(kernels, step, {})[0]
+    step = DecodeStep(queries=scene.queries, new=None, pools=scene.pools, place=scene.view.place, scale=scene.scale)
+    return kernels.attend(step)[0] if kernels.takes_chunks else attend_chunk(kernels, replace(step, tokens=scene.tokens), {})[0]
 
 
 def _by_mlx(scene: _Scene, keys: int) -> mx.array:

@@ -12,8 +12,10 @@ from pomona.engine.attention.paged import Choosy, Reference
 
 def choose(setting: Literal["auto", "on", "reference", "off"]) -> Choosy | None:
     """By the setting `engine.kernels` and the default device; None: MLX's own operations."""
-    if setting in {"off", "reference"}:
-        return Reference() if setting == "reference" else None
+    if setting == "off":
+        return None
+    if setting == "reference":
+        return Reference()
     if mx.default_device().type == mx.DeviceType.gpu:
         if mx.cuda.is_available():
             return CudaKernels()

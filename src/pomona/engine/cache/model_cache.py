@@ -293,7 +293,8 @@ class ModelCache:
 
     def _planned_keys(self, group: PageGroup, starts: list[int], width: int) -> int:
         """Keys of each row where MLX's own attention is to take what kernels could; else 0."""
-        if group.window is not None or group.layers[0].kernels is None or width == 1:
+        kernels = group.layers[0].kernels
+        if group.window is not None or kernels is None or kernels.takes_chunks or width == 1:
             return 0
         keys = padded_keys(width, max(starts) + width)
         pairs = sum(width * (start + width / 2) for start in starts)

@@ -65,7 +65,7 @@ class Desk:
         address = ctypes.c_void_p(_address(self._matrix))
         if not library["pomona_open_desk"](address, ctypes.c_long(CALLS + STANDING), self._calls.ctypes.data_as(ctypes.c_void_p)):
             raise MemoryError("no memory for calls of C functions")
-        weakref.finalize(self, _close, library, address, self._matrix, self._calls)
+        weakref.finalize(self, _close, library, address, self._matrix, self._calls).atexit = False  # a call may still run then
 
     def write(self, pool: mx.array, tokens: mx.array, pages: Pages) -> mx.array:
         """Put `tokens` (rows, heads, width, dim) to their places in `pool` (heads, pages, page_tokens, dim).
@@ -116,7 +116,7 @@ class Desk:
         def call(x: mx.array) -> mx.array:
             return (x.reshape(-1, SIDE) @ mark).reshape(x.shape)
 
-        weakref.finalize(call, self._leave, place, held)
+        weakref.finalize(call, self._leave, place, held).atexit = False
         return call
 
     def _leave(self, place: int, held: mx.array | None) -> None:
